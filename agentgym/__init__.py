@@ -1,0 +1,57 @@
+"""AgentGym: environments, exact trajectories, tree search and training for language-model agents.
+
+The core: messages, tools, environments, tokens, samplers. It imports neither torch nor vllm nor docker.
+"""
+
+from agentgym.env import Action, Environment, Snapshot
+from agentgym.errors import (
+    AgentGymError,
+    EnvironmentFailure,
+    ErrorCategory,
+    Failure,
+    SamplerFailure,
+    StopReason,
+    ToolError,
+    UserError,
+)
+from agentgym.messages import Message, ToolCall, assistant, call, system, user
+from agentgym.registry import make, register, specs
+from agentgym.rewards import Rubric
+from agentgym.spaces import Observation
+from agentgym.tasks import SPLITS, Task, Tasks, procedural
+from agentgym.tools import Tool, ToolResult, ToolSet, tool
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SPLITS",
+    "Action",
+    "AgentGymError",
+    "Environment",
+    "EnvironmentFailure",
+    "ErrorCategory",
+    "Failure",
+    "Message",
+    "Observation",
+    "Rubric",
+    "SamplerFailure",
+    "Snapshot",
+    "StopReason",
+    "Task",
+    "Tasks",
+    "Tool",
+    "ToolCall",
+    "ToolError",
+    "ToolResult",
+    "ToolSet",
+    "UserError",
+    "assistant",
+    "call",
+    "make",
+    "procedural",
+    "register",
+    "specs",
+    "system",
+    "tool",
+    "user",
+]

@@ -1,0 +1,96 @@
+"""Hermes, as Qwen writes it: ``<think>...</think>`` and ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentgym.dialects.base import clean, with_system
+from agentgym.messages import Message, ToolCall, number_calls, parse_object, to_openai
+from agentgym.tools import to_json
+
+_BLOCK = re.compile(r"<tool_call>(.*?)(?:</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
+_PROMPT = """You may call tools. They are described here, one JSON schema a line:
+<tools>
+{tools}
+</tools>
+To call one, write a JSON object inside these tags:
+<tool_call>
+{{"name": "...", "arguments": {{...}}}}
+</tool_call>"""
+
+
+class Hermes:
+    """The Hermes dialect.
+
+    Args:
+        native: True when the chat template itself writes tools, calls and results (Qwen's does); otherwise they are put
+            into the system message and the texts, so that the dialect works with any chat template.
+    """
+
+    stop: tuple[str, ...] = ()
+
+    def __init__(self, *, native: bool = True) -> None:
+        self.native = native
+        self.name = "hermes" if native else "hermes-text"
+
+    def parse(self, text: str) -> Message:
+        """Read thoughts, calls and content; an unreadable call stays a call, with `arguments` None and its raw text."""
+        text = clean(text)
+        thinking = ""
+        if "</think>" in text:  # the opening tag may stand in the prompt
+            thinking, _, text = text.partition("</think>")
+            thinking = thinking.partition("<think>")[2] if "<think>" in thinking else thinking
+        if "<tool_call>" not in text:
+            return Message("assistant", text.strip(), thinking=thinking.strip())
+        calls = tuple(_read_call(raw) for raw in _BLOCK.findall(text))
+        return Message("assistant", _BLOCK.sub("", text).strip(), number_calls(calls), thinking=thinking.strip())
+
+    def render(self, message: Message) -> str:
+        """Write thoughts, then content, then calls."""
+        parts = [f"<think>\n{message.thinking}\n</think>\n"] if message.thinking else []
+        parts += [message.content] if message.content else []
+        parts += [f"<tool_call>\n{_write_call(c)}\n</tool_call>" for c in message.tool_calls]
+        return "\n".join(parts)
+
+    def conversation(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]] | None]:
+        """As they are for a native template; otherwise as plain texts."""
+        if self.native:
+            return [to_openai(m) for m in messages], list(tools) or None
+        out: list[dict[str, Any]] = []
+        for m in messages:
+            if m.role == "tool":
+                out = join_user(out, f"<tool_response>\n{m.content}\n</tool_response>")
+            elif m.role == "assistant":
+                out.append({"role": "assistant", "content": self.render(m)})
+            else:
+                out.append({"role": m.role, "content": m.content})
+        if tools:
+            out = with_system(out, _PROMPT.format(tools="\n".join(map(to_json, tools))))
+        return out, None
+
+
+def join_user(out: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    """Add `text` as a user message; results of parallel calls join into one, since many templates demand alternation."""
+    if out and out[-1]["role"] == "user":
+        return [*out[:-1], {"role": "user", "content": f"{out[-1]['content']}\n{text}"}]
+    return [*out, {"role": "user", "content": text}]
+
+
+def _read_call(raw: str) -> ToolCall:
+    data = parse_object(raw.strip()) or {}
+    name, arguments = data.get("name"), data.get("arguments")
+    return ToolCall(name if isinstance(name, str) else "", arguments if isinstance(arguments, dict) else None, "", raw.strip())
+
+
+def _write_call(c: ToolCall) -> str:
+    if c.arguments is None and c.raw:
+        return c.raw
+    # json writes spaces after colons and commas, as every chat template's tojson does; msgspec would not.
+    return json.dumps({"name": c.name, "arguments": c.arguments or {}}, ensure_ascii=False)
+
+
+HERMES = Hermes()
+HERMES_TEXT = Hermes(native=False)

@@ -1,0 +1,296 @@
+"""The environment: a `gymnasium.Env` whose observations and actions are messages.
+
+A new environment says four things and inherits the rest::
+
+    class Adder(agentgym.Environment):
+        instructions = "Add the two numbers with the tool, then answer with the sum."
+
+        def tasks(self, split="train"):                     # what there is to do
+            return procedural(make_task, split)
+
+        @tool
+        def add(self, a: int, b: int) -> str:               # what the agent may do
+            return str(a + b)
+
+        def score(self, answer):                            # what that was worth
+            return {"correct": float(answer == str(self.task.data["sum"]))}
+
+        def oracle(self):                                   # what would have been right (optional)
+            ...
+
+The agent's turn is a message. With tool calls, each is run and answered. Without, it is the final answer, unless
+`reply` has something to say to it. Mistakes of the agent are answered and counted, never raised; what the environment
+itself does wrong raises `EnvironmentFailure`, which is never a reward.
+"""
+
+import copy
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import gymnasium
+import msgspec
+import numpy as np
+from gymnasium.utils import seeding
+
+from agentgym.dialects.base import Dialect
+from agentgym.dialects.hermes import HERMES
+from agentgym.errors import EnvironmentFailure, ErrorCategory, UserError
+from agentgym.messages import Message, system, user
+from agentgym.rewards import Rubric
+from agentgym.spaces import ActionSpace, Observation, ObservationSpace
+from agentgym.tasks import Task, Tasks
+from agentgym.tools import ToolResult, ToolSet
+
+Action = Message | str
+StepResult = tuple[Observation, float, bool, bool, dict[str, Any]]
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A state that an environment can be returned to, any number of times.
+
+    Attributes:
+        how: "copy" (memory), "checkpoint" (sandbox layer, savepoint, page) or "replay" (actions again).
+        key: `state_key()` when the snapshot was taken; checked after each restore.
+        state: Whatever `copy_state` made of it.
+        rng: The seed, and the generator's state once it has been used.
+    """
+
+    how: Literal["copy", "checkpoint", "replay"]
+    key: str
+    task: Task
+    turn: int
+    ended: bool
+    state: Any
+    rng: tuple[int | None, Any]
+
+
+class Environment(gymnasium.Env[Observation, Action], ABC):
+    """Base of all environments; see the module's example.
+
+    Attributes:
+        instructions: The system message of every episode; empty for none.
+        max_turns: Actions after which an episode is truncated, with no score.
+        max_calls: Tool calls answered in one turn; the rest get `TOO_MANY_CALLS`.
+        rubric: Weights of the parts that `score` and `shape` return.
+        floor: The share of tasks that an agent solves by doing nothing; `agentgym env validate` measures it.
+        blocking: True when `step` waits for something (a process, a network): the rollout engine then uses threads.
+        snapshots: How `snapshot` returns to a state.
+        dialect: How strings passed to `step` are read.
+        task: The current task.
+        turn: Actions taken in this episode.
+        state: All that changes during an episode; `begin` sets it. `snapshot` copies it, `state_key` hashes it.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  (Gymnasium declares it so)
+    observation_space = ObservationSpace()
+    action_space = ActionSpace()
+
+    instructions: str = ""
+    max_turns: int = 20
+    max_calls: int = 8
+    rubric: Rubric = Rubric()
+    floor: float = 0.0
+    blocking: bool = False
+    snapshots: ClassVar[Literal["copy", "checkpoint", "replay"]] = "copy"
+    dialect: Dialect = HERMES
+
+    task: Task
+    turn: int = 0
+    state: Any = None
+    _ended: bool = True
+    _answer: str | None = None
+    _seed: int | None = None
+
+    # ---- what an environment says of itself -------------------------------------------------------------------------
+
+    @abstractmethod
+    def tasks(self, split: str = "train") -> Tasks:
+        """The tasks of one split (`SPLITS`), lazy and sliceable; no two splits share one."""
+
+    def begin(self, task: Task) -> str | Sequence[Message]:
+        """Set up `self.state` for `task` and return the opening: the user's request, or all messages."""
+        return task.prompt
+
+    def reply(self, message: Message) -> str | Sequence[Message] | None:
+        """What the world says to a message without tool calls; None (the default) takes it as the final answer."""
+        return None
+
+    def score(self, answer: str) -> Mapping[str, float]:
+        """Reward parts of a finished episode, each usually in [0, 1], given the final answer's text."""
+        return {}
+
+    def shape(self) -> Mapping[str, float]:
+        """Reward parts of the step just taken; none by default."""
+        return {}
+
+    def oracle(self) -> Message | None:
+        """The right next action in the current state; None where no gold policy exists.
+
+        It looks at the state instead of reciting a list, so that it can also go on from a state that search returned to
+        or that a mistake led to.
+        """
+        return None
+
+    @cached_property
+    def tools(self) -> ToolSet:
+        """The tools of this episode: by default all methods marked with `@tool`."""
+        return ToolSet.of(self)
+
+    def copy_state(self, state: Any) -> Any:
+        """A copy of `state` that shares nothing mutable with it; override when you know a cheaper one."""
+        return copy.deepcopy(state)
+
+    # ---- Gymnasium's side ---------------------------------------------------------------------------------------------
+
+    @property
+    def np_random(self) -> np.random.Generator:  # type: ignore[override]
+        """This instance's generator, seeded by `reset(seed=...)`; made when first used (20 µs that most tasks never need)."""
+        if self._np_random is None:
+            self._np_random, self._np_random_seed = seeding.np_random(self._seed)
+        return self._np_random
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode.
+
+        Args:
+            seed: Seeds this instance's generator.
+            options: ``task`` (a `Task` or its id) or ``split`` (a random task of it; default "train").
+
+        Raises:
+            UserError: no such task or split.
+        """
+        if seed is not None:
+            self._seed, self._np_random = seed, None
+        self.task = self._choose(options or {})
+        self.turn, self._ended, self._answer = 0, False, None
+        opening = self.begin(self.task)
+        if isinstance(opening, str):
+            opening = (user(opening),)
+            if self.instructions:
+                opening = (system(self.instructions), *opening)
+        return Observation(tuple(opening), self.tools.schemas), {"task": self.task.id}
+
+    def step(self, action: Action) -> StepResult:
+        """Take one turn.
+
+        Returns:
+            observation, reward, terminated (the environment's own end), truncated (`max_turns`), and info with ``task``,
+            ``rewards`` (by part), ``errors`` (`ErrorCategory` of each mistake) and, at the end, ``success``.
+
+        Raises:
+            EnvironmentFailure: the environment broke; the episode has no reward.
+            UserError: `step` without `reset`, or an action that is neither a string nor an assistant message.
+        """
+        if self._ended:
+            raise UserError("this episode is over: call reset() first")
+        message = self._read(action)
+        self.turn += 1
+        messages, errors = self._react(message)
+        parts = dict(self.shape())
+        terminated = self._answer is not None
+        if terminated:
+            parts.update(self.score(self._answer or ""))
+        truncated = not terminated and self.turn >= self.max_turns
+        self._ended = terminated or truncated
+        reward = self.rubric.total(parts)
+        info: dict[str, Any] = {"task": self.task.id, "rewards": parts, "errors": errors}
+        if self._ended:
+            info["success"] = terminated and reward >= 1 - 1e-9
+        return Observation(messages, self.tools.schemas), reward, terminated, truncated, info
+
+    def end(self, answer: str = "") -> None:
+        """For tools: this turn ends the episode, with `answer` as the final answer."""
+        self._answer = answer
+
+    def _choose(self, options: dict[str, Any]) -> Task:
+        task = options.get("task")
+        if isinstance(task, Task):
+            return task
+        if task is not None:
+            return self.find_task(str(task))
+        tasks = self.tasks(options.get("split", "train"))
+        if not len(tasks):
+            raise UserError(f"split {options.get('split', 'train')!r} has no tasks: choose another one")
+        return tasks[int(self.np_random.integers(min(len(tasks), 2**31)))]
+
+    def find_task(self, task_id: str) -> Task:
+        """The task with this id.
+
+        Raises:
+            UserError: there is none.
+        """
+        split, _, number = task_id.rpartition("-")
+        if split in ("train", "validation", "test") and number.isdecimal() and int(number) < len(self.tasks(split)):
+            task = self.tasks(split)[int(number)]
+            if task.id == task_id:
+                return task
+        for tasks in map(self.tasks, ("train", "validation", "test")):
+            if not tasks.infinite:
+                for task in tasks:
+                    if task.id == task_id:
+                        return task
+        raise UserError(f"there is no task {task_id!r}: ids look like {self.tasks('train')[0].id!r}")
+
+    # ---- one turn -----------------------------------------------------------------------------------------------------
+
+    def _read(self, action: Action) -> Message:
+        if isinstance(action, str):
+            action = self.dialect.parse(action)
+        if not isinstance(action, Message) or action.role != "assistant":
+            raise UserError(f"an action is a string or an assistant Message, not {type(action).__name__}")
+        return action
+
+    def _react(self, message: Message) -> tuple[tuple[Message, ...], tuple[ErrorCategory, ...]]:
+        if message.malformed:
+            return (user(f"Error: {message.malformed}"),), (ErrorCategory.BAD_FORMAT,)
+        if not message.tool_calls:
+            replied = self.reply(message)
+            if replied is None:
+                self.end(message.content)
+                return (), ()
+            return ((user(replied),) if isinstance(replied, str) else tuple(replied)), ()
+        results = [self.tools.call(c) for c in message.tool_calls[: self.max_calls]]
+        results += [_one_too_many(c.id, c.name, self.max_calls) for c in message.tool_calls[self.max_calls :]]
+        return tuple(r.message for r in results), tuple(r.error for r in results if r.error)
+
+    # ---- states that can be returned to -------------------------------------------------------------------------------
+
+    def state_key(self) -> str:
+        """A hash of the hidden state: equal keys mean that the same actions have the same effects.
+
+        Raises:
+            UserError: `state` holds something that cannot be encoded; override this method.
+        """
+        try:
+            encoded = msgspec.json.encode((self.task.id, self.state), order="deterministic")
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{type(self).__name__}.state cannot be hashed ({error}): override state_key()") from error
+        return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+    def snapshot(self) -> Snapshot:
+        """The current state, to be returned to by `restore`; it does not change when the episode goes on."""
+        rng = (self._seed, None if self._np_random is None else self._np_random.bit_generator.state)
+        return Snapshot(self.snapshots, self.state_key(), self.task, self.turn, self._ended, self.copy_state(self.state), rng)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Return to `snapshot`, also from another task or another instance of the same environment.
+
+        Raises:
+            EnvironmentFailure: the state that came back is not the one that was left.
+        """
+        self.task, self.turn, self._ended, self._answer = snapshot.task, snapshot.turn, snapshot.ended, None
+        self.state = self.copy_state(snapshot.state)
+        self._seed, generator = snapshot.rng
+        self._np_random = None
+        if generator is not None:
+            self.np_random.bit_generator.state = generator
+        if (key := self.state_key()) != snapshot.key:
+            raise EnvironmentFailure(f"{type(self).__name__} came back as state {key}, not {snapshot.key}")
+
+
+def _one_too_many(call_id: str, name: str, limit: int) -> ToolResult:
+    text = f"Error: at most {limit} tool calls are answered in one turn; this one was not run"
+    return ToolResult(Message("tool", text, (), call_id, name), ErrorCategory.TOO_MANY_CALLS)

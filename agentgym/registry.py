@@ -1,0 +1,76 @@
+"""Environments by name: Gymnasium's own registry, filled by us, by third parties' entry points and by `register`.
+
+A distribution announces its environments with an entry point of the group ``agentgym.environments`` whose value is a
+function that calls `register` (strings only, so that listing a hundred environments imports none of them)::
+
+    [project.entry-points."agentgym.environments"]
+    shop = "my_shop:register_environments"
+"""
+
+import difflib
+import warnings
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec
+
+from agentgym.env import Environment
+from agentgym.errors import UserError
+
+GROUP = "agentgym.environments"
+_specs: dict[str, EnvSpec] = {}
+_loaded = False
+
+
+def register(env_id: str, entry_point: Any, **kwargs: Any) -> None:
+    """Register an environment under an id such as ``shop/Search-v0``; `gymnasium.make` knows it from then on.
+
+    Args:
+        env_id: ``namespace/Name-vN``.
+        entry_point: ``"package.module:Class"`` (imported when first made) or the class itself.
+        kwargs: Arguments for the class.
+
+    Raises:
+        UserError: the id is malformed.
+    """
+    try:
+        # Our own check_env replaces Gymnasium's passive checker, and step() itself demands a reset.
+        gymnasium.register(env_id, entry_point, kwargs=kwargs, disable_env_checker=True, order_enforce=False)
+    except gymnasium.error.Error as error:
+        raise UserError(f"{env_id!r} is no environment id ({error}): use namespace/Name-v0") from error
+    _specs[env_id] = gymnasium.registry[env_id]
+
+
+def specs() -> dict[str, EnvSpec]:
+    """All registered environments by id, entry points included, in alphabetical order."""
+    _load_entry_points()
+    return dict(sorted(_specs.items()))
+
+
+def make(env_id: str, **kwargs: Any) -> Environment:
+    """Make an environment, unwrapped.
+
+    Raises:
+        UserError: no such environment, or arguments that it does not take.
+    """
+    if env_id not in specs():
+        near = difflib.get_close_matches(env_id, _specs, n=1, cutoff=0.3)
+        hint = f"did you mean {near[0]!r}?" if near else "see `agentgym env list`"
+        raise UserError(f"there is no environment {env_id!r}: {hint}")
+    try:
+        return cast(Environment, gymnasium.make(env_id, **kwargs).unwrapped)
+    except TypeError as error:
+        raise UserError(f"{env_id} does not take these arguments ({error}): see `agentgym env show {env_id}`") from error
+
+
+def _load_entry_points() -> None:
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True
+    for point in entry_points(group=GROUP):
+        try:
+            point.load()()
+        except Exception as error:  # somebody else's broken package must not take ours down, nor go unnoticed
+            warnings.warn(f"environments of {point.value} are missing: {type(error).__name__}: {error}", stacklevel=2)

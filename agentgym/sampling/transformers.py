@@ -1,0 +1,273 @@
+"""Sampling with transformers, on a CPU or a GPU: continuous batching, logprobs, repeatable seeds.
+
+Rows join and leave the running batch between two decoding steps, so a short answer never waits for a long one. Each row's
+randomness depends on its request's seed alone, not on its company in the batch. vLLM is faster from some 6 million
+parameters on; below, and where it cannot be installed, this is the sampler.
+"""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from agentgym.dialects import Dialect
+from agentgym.errors import SamplerFailure, UserError
+from agentgym.sampling.base import Sample, SampleRequest
+from agentgym.tokens import Chat
+
+
+@dataclass(eq=False)
+class _Row:
+    prompt: list[int]
+    limit: int
+    uniforms: np.ndarray  # one number in [0, 1) for each token to be drawn
+    future: "asyncio.Future[_Row]"
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    stopped: bool = False
+
+
+class TransformersSampler:
+    """A sampler over a Hugging Face causal language model.
+
+    Args:
+        model: A model directory (with a LoRA adapter directory too, through peft) or a loaded model.
+        tokenizer: Needed beside a loaded model.
+        max_tokens: Longest turn, in tokens.
+        temperature: 0 takes the likeliest token.
+        max_batch: Rows decoded at once.
+        dialect: By default what the chat template speaks.
+        device: By default the first GPU, else the CPU.
+        version: Names the weights; by default the directory's name and a hash of its weight files.
+
+    Raises:
+        UserError: no model can be loaded from there.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        max_tokens: int = 256,
+        temperature: float = 1.0,
+        max_batch: int = 32,
+        dialect: Dialect | None = None,
+        device: str | None = None,
+        version: str = "",
+    ) -> None:
+        if isinstance(model, str | Path):
+            version = version or weights_version(Path(model))
+            model, tokenizer = load(Path(model), device)
+        self.model = model.eval()
+        self.chat = Chat(tokenizer, dialect)
+        self.version = version or "unnamed"
+        self.context: int | None = getattr(model.config, "max_position_embeddings", None)
+        self._max_tokens, self._temperature, self._max_batch = max_tokens, temperature, max_batch
+        self._batch = _Batch(model, temperature, self.chat)
+        self._waiting: deque[_Row] = deque()
+        self._thread = ThreadPoolExecutor(1, "sampler")
+        self._running: asyncio.Task[None] | None = None
+
+    async def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
+        """Write one turn for each request, together with those of all other callers.
+
+        Raises:
+            SamplerFailure: the model failed on this batch (out of memory, say).
+        """
+        loop = asyncio.get_running_loop()
+        rows = [self._row(r, loop.create_future()) for r in requests]
+        self._waiting.extend(rows)
+        if self._running is None or self._running.done():
+            self._running = loop.create_task(self._run())
+        return [self._finish(await row.future) for row in rows]
+
+    async def close(self) -> None:
+        """Stop the worker thread."""
+        if self._running is not None and not self._running.done():
+            self._running.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _row(self, request: SampleRequest, future: "asyncio.Future[_Row]") -> _Row:
+        prompt = request.prompt_ids
+        if not prompt:
+            raise UserError("the transformers sampler needs prompt_ids: render the messages with its `chat`")
+        limit = self._max_tokens if self.context is None else min(self._max_tokens, self.context - len(prompt))
+        if limit < 1:
+            raise SamplerFailure(f"a prompt of {len(prompt)} tokens leaves no room in a context of {self.context}")
+        return _Row(prompt, limit, np.random.default_rng(request.seed).random(limit), future)
+
+    def _finish(self, row: _Row) -> Sample:
+        finish = "stop" if row.stopped else "length"
+        return Sample(self.chat.parse(row.ids), row.ids, row.logprobs, finish, self.version)  # type: ignore[arg-type]
+
+    async def _run(self) -> None:
+        """Move the batch on until nobody waits; the model works in a thread, episodes go on meanwhile."""
+        loop = asyncio.get_running_loop()
+        while self._waiting or self._batch.rows:
+            taken: list[_Row] = []
+            room = self._max_batch - len(self._batch.rows)
+            if len(self._waiting) >= min(room, max(1, len(self._batch.rows) // 4)):  # few prefills, each of several rows
+                taken = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+            try:
+                done = await loop.run_in_executor(self._thread, self._batch.advance, taken, self._wants_in)
+            except Exception as error:
+                for row in [*self._batch.rows, *taken]:
+                    if not row.future.done():
+                        row.future.set_exception(SamplerFailure(f"{type(error).__name__}: {error}"))
+                self._batch.clear()
+                continue
+            for row in done:
+                if not row.future.done():  # its caller may have gone
+                    row.future.set_result(row)
+
+    def _wants_in(self, running: int) -> bool:
+        return running < self._max_batch and len(self._waiting) >= max(1, running // 4)
+
+
+class _Batch:
+    """The rows being decoded: left-padded keys and values, one column for each position.
+
+    Shapes: B rows, L columns, V vocabulary; `mask` (B, L) is 0 on padding.
+    """
+
+    def __init__(self, model: Any, temperature: float, chat: Chat) -> None:
+        self.model, self.temperature, self.chat = model, temperature, chat
+        self.clear()
+
+    def clear(self) -> None:
+        self.rows: list[_Row] = []
+        self.cache: Any = None
+        self.mask = torch.zeros(0, 0, dtype=torch.long)
+
+    @torch.inference_mode()
+    def advance(self, new: list[_Row], wants_in: Any) -> list[_Row]:
+        """Let `new` rows join, then decode until some row is done or others want to join. Returns the rows that are done."""
+        if new:
+            if self.rows and not self._joinable():
+                raise SamplerFailure("this model's cache cannot be joined")
+            self._join(new)
+        while self.rows:
+            done = [r for r in self.rows if r.stopped or len(r.ids) >= r.limit]
+            if done:
+                self._leave(done)
+                return done
+            if wants_in(len(self.rows)) and self._joinable():
+                return []
+            last = torch.tensor([[r.ids[-1]] for r in self.rows], device=self.model.device)
+            self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], 1)
+            positions = self.mask.sum(1, keepdim=True) - 1
+            self._draw(self.rows, self._forward(last, self.mask, positions, self.cache))
+        return []
+
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
+        out = self.model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
+        logits: torch.Tensor = out.logits[:, -1].float()
+        return logits  # (B, V)
+
+    def _join(self, new: list[_Row]) -> None:
+        longest = max(len(r.prompt) for r in new)
+        ids = torch.tensor([[0] * (longest - len(r.prompt)) + r.prompt for r in new], device=self.model.device)
+        mask = torch.tensor([[0] * (longest - len(r.prompt)) + [1] * len(r.prompt) for r in new], device=self.model.device)
+        cache = DynamicCache(config=self.model.config)
+        self._draw(new, self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache))
+        if self.rows:
+            for ours, theirs in zip(self.cache.layers, cache.layers, strict=True):
+                ours.keys, ours.values = _stack(ours.keys, theirs.keys), _stack(ours.values, theirs.values)
+            self.mask = _stack(self.mask[..., None], mask[..., None])[..., 0]
+        else:
+            self.cache, self.mask = cache, mask
+        self.rows = self.rows + new
+
+    def _leave(self, done: list[_Row]) -> None:
+        gone = set(map(id, done))
+        keep = [i for i, r in enumerate(self.rows) if id(r) not in gone]
+        if not keep:
+            return self.clear()
+        index = torch.tensor(keep, device=self.mask.device)
+        self.cache.batch_select_indices(index)
+        self.mask, self.rows = self.mask[index], [self.rows[i] for i in keep]
+        padding = int(self.mask.argmax(1).min())  # columns that pad every row that is left
+        if padding and self._joinable():
+            self.mask = self.mask[:, padding:]
+            for layer in self.cache.layers:
+                layer.keys, layer.values = layer.keys[:, :, padding:], layer.values[:, :, padding:]
+        return None
+
+    def _joinable(self) -> bool:
+        # Sliding windows and recurrent states cannot be padded on the left: their rows wait until the batch is empty.
+        return self.cache is None or all(type(layer) is DynamicLayer for layer in self.cache.layers)
+
+    def _draw(self, rows: list[_Row], logits: torch.Tensor) -> None:
+        """Draw one token for each row by inverting its distribution at the row's own uniform number."""
+        logprobs = torch.log_softmax(logits, -1)
+        if self.temperature == 0:
+            chosen = logits.argmax(-1)
+        else:
+            heights = torch.softmax(logits.double() / self.temperature, -1).cumsum(-1)
+            uniform = torch.tensor([r.uniforms[len(r.ids)] for r in rows], dtype=heights.dtype, device=heights.device)
+            chosen = torch.searchsorted(heights, (uniform * heights[:, -1])[:, None]).squeeze(1).clamp(max=logits.shape[-1] - 1)
+        taken = logprobs.gather(1, chosen[:, None]).squeeze(1)
+        for row, token, logprob in zip(rows, chosen.tolist(), taken.tolist(), strict=True):
+            row.ids.append(token)
+            row.logprobs.append(logprob)
+            row.stopped = token in self.chat.end_ids or self._stops(row.ids)
+
+    def _stops(self, ids: list[int]) -> bool:
+        if not self.chat.dialect.stop:
+            return False
+        tail = self.chat.tokenizer.decode(ids[-16:], skip_special_tokens=False)
+        return any(s in tail for s in self.chat.dialect.stop)
+
+
+def _stack(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Rows of `a` above rows of `b`, the shorter padded on the left of its second-to-last axis."""
+    longest = max(a.shape[-2], b.shape[-2])
+    pad = torch.nn.functional.pad
+    return torch.cat([pad(x, (0, 0, longest - x.shape[-2], 0)) for x in (a, b)])
+
+
+def load(path: Path, device: str | None = None) -> tuple[Any, Any]:
+    """Model (bf16 on a GPU, fp32 on a CPU) and tokenizer of a directory; a LoRA adapter is loaded on its base.
+
+    Raises:
+        UserError: there is no loadable model.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    try:
+        if (path / "adapter_config.json").exists():
+            from peft import AutoPeftModelForCausalLM  # an extra that full models do not need
+
+            model = AutoPeftModelForCausalLM.from_pretrained(path, dtype=dtype)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(f"no model can be loaded from {path} ({reason}): give a Hugging Face model directory") from error
+    return model.to(device), tokenizer
+
+
+def weights_version(path: Path) -> str:
+    """The directory's name and a hash over its weight files (sizes, and 64 KiB at 16 places in each)."""
+    digest = hashlib.blake2b(digest_size=4)
+    for file in sorted(path.glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}".encode())
+        with file.open("rb") as stream:
+            for i in range(16):
+                stream.seek(size * i // 16)
+                digest.update(stream.read(65536))
+    return f"{path.name}@{digest.hexdigest()}"

@@ -1,0 +1,211 @@
+"""From a growing conversation to token ids, by appending only.
+
+The ids that a model sampled are kept as sampled; nothing is decoded and encoded again. What stands between two sampled
+turns (end of turn, newline, tool results, the next generation prompt) is found by difference: the chat template renders
+the history with and without the new messages, and only the new text is encoded. When a template does not just append but
+rewrites what was there (drops old thoughts, moves the tools), the model will see another past: the conversation then starts
+a new branch from its root, and the drift is counted.
+
+Text of environments never becomes a control token: wherever it spells one, a zero-width space is put into it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from agentgym.dialects import HERMES, HERMES_TEXT, Dialect
+from agentgym.errors import UserError
+from agentgym.messages import Message, ToolCall, assistant, call, user
+from agentgym.tools import Tool
+
+
+class Tokenizer(Protocol):
+    """The part of a Hugging Face tokenizer that is used here."""
+
+    eos_token_id: Any
+    chat_template: Any
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Ids of a text."""
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
+        """Text of ids."""
+
+    def get_added_vocab(self) -> dict[str, int]:
+        """Tokens outside the learnt vocabulary, control tokens among them."""
+
+    def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
+        """The template's text of a conversation."""
+
+
+class Chat:
+    """A tokenizer's chat template spoken in a dialect.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer with a chat template.
+        dialect: How the model writes calls; by default Hermes, native where the template writes tool calls that way, and
+            otherwise as text, which any template can carry.
+        options: Passed on to the template, such as ``enable_thinking``.
+
+    Raises:
+        UserError: the tokenizer has no chat template, or one that cannot render two messages.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, dialect: Dialect | None = None, **options: Any) -> None:
+        if not tokenizer.chat_template:
+            raise UserError("this tokenizer has no chat template: choose an instruction-tuned model, or set one")
+        self.tokenizer = tokenizer
+        self.options = options
+        added = tokenizer.get_added_vocab()
+        self._control = re.compile("|".join(map(re.escape, sorted(added, key=len, reverse=True)))) if added else None
+        self.folds_system = not self._shows_system()
+        self.dialect = dialect or (HERMES if self._writes_hermes() else HERMES_TEXT)
+        self.turn_end, self.turn_end_id = self._find_turn_end(added)
+        self.end_ids = frozenset(i for i in (self.turn_end_id, tokenizer.eos_token_id) if i is not None)
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, prompt: bool) -> str:
+        """The template's text of a conversation; with `prompt`, up to where the assistant begins to write."""
+        plain, shown = self.dialect.conversation(messages, tools)
+        if self.folds_system:
+            plain = _fold_system(plain)
+        return self._template(plain, shown, prompt)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`, control tokens included, nothing added."""
+        return self.tokenizer.encode(text, add_special_tokens=False) if text else []
+
+    def parse(self, ids: Sequence[int]) -> Message:
+        """The assistant message that these sampled ids spell."""
+        body = ids[:-1] if ids and ids[-1] in self.end_ids else ids
+        return self.dialect.parse(self.tokenizer.decode(list(body), skip_special_tokens=False))
+
+    def neutral(self, message: Message) -> Message:
+        """`message` with every spelt-out control token broken up; the same object when there is none."""
+        if self._control is None or not any(map(self._control.search, _texts(message))):
+            return message
+        calls = tuple(ToolCall(c.name, self._neutral(c.arguments), c.id, c.raw) for c in message.tool_calls)
+        content, thinking = self._neutral(message.content), self._neutral(message.thinking)
+        return msgspec.structs.replace(message, content=content, thinking=thinking, tool_calls=calls)
+
+    def _neutral(self, value: Any) -> Any:
+        if isinstance(value, str) and self._control:
+            return self._control.sub(lambda m: f"{m[0][0]}\u200b{m[0][1:]}", value)
+        if isinstance(value, Mapping):
+            return {self._neutral(k): self._neutral(v) for k, v in value.items()}
+        return [self._neutral(v) for v in value] if isinstance(value, list) else value
+
+    # ---- what the template does, found by trying --------------------------------------------------------------------
+
+    def _template(self, messages: list[dict[str, Any]], tools: Any, prompt: bool) -> str:
+        text = self.tokenizer.apply_chat_template(
+            messages, tools=tools, tokenize=False, add_generation_prompt=prompt, **self.options
+        )
+        return str(text)
+
+    def _tries(self, messages: list[dict[str, Any]], tools: Any = None) -> str:
+        try:
+            return self._template(messages, tools, False)
+        except Exception:  # templates refuse what they do not know with errors of many kinds
+            return ""
+
+    def _shows_system(self) -> bool:
+        probe = [{"role": "system", "content": "Sys-probe"}, {"role": "user", "content": "Usr-probe"}]
+        return "Sys-probe" in self._tries(probe)
+
+    def _writes_hermes(self) -> bool:
+        def probe_tool() -> None: ...
+
+        asked = assistant("", call("probe_tool"))
+        messages = [user("x"), asked, Message("tool", "Tool-probe", (), asked.tool_calls[0].id, "probe_tool")]
+        text = self._tries(*HERMES.conversation(messages, [Tool(probe_tool).schema]))
+        return "<tool_call>" in text and "Tool-probe" in text and text.count("probe_tool") >= 2
+
+    def _find_turn_end(self, added: Mapping[str, int]) -> tuple[str, int | None]:
+        text = self._tries([{"role": "user", "content": "x"}, {"role": "assistant", "content": "Asst-probe"}])
+        if "Asst-probe" not in text:
+            raise UserError("this chat template cannot render a user and an assistant message: set another one")
+        tail = text.rpartition("Asst-probe")[2].lstrip()
+        for token in sorted(added, key=len, reverse=True):
+            if tail.startswith(token):
+                return token, added[token]
+        return "", None
+
+
+class Conversation:
+    """One episode's messages as ids: alternately `observe` and `act`.
+
+    Attributes:
+        ids: All ids of the current branch, exactly as the model sees them.
+        drift: How often the template rewrote the past, so that a new branch was begun.
+    """
+
+    def __init__(self, chat: Chat, tools: Sequence[Mapping[str, Any]] = ()) -> None:
+        self.chat = chat
+        self.tools = tools
+        self.ids: list[int] = []
+        self.drift = 0
+        self._messages: list[Message] = []
+        self._seen = ""  # the template's text of all that was observed and acted so far
+        self._owed = ""  # text after the last sampled id that belongs to that turn: its end, a newline
+        self._appended = True
+
+    def observe(self, messages: Sequence[Message]) -> tuple[list[int], bool]:
+        """Append what the environment said and the generation prompt.
+
+        Returns:
+            The ids to be appended to the current branch; or, with True, those of a whole new branch.
+        """
+        self._messages += map(self.chat.neutral, messages)
+        text = self.chat.render(self._messages, self.tools, prompt=True)
+        branches = bool(self.ids) and not (self._appended and text.startswith(self._seen))
+        if branches:
+            self.drift += 1
+            self.ids = []
+            delta = self.chat.encode(text)
+        else:
+            delta = self.chat.encode(self._owed + text[len(self._seen) :])
+        self.ids += delta
+        self._seen, self._owed = text, ""
+        return delta, branches
+
+    def act(self, message: Message, ids: Sequence[int] | None = None) -> list[int]:
+        """Append the assistant's turn: the sampled `ids` as they are, or, without them, `message` as the template writes it.
+
+        Returns:
+            The turn's ids; the end of the turn is among them when it was sampled or written.
+        """
+        self._messages.append(self.chat.neutral(message))
+        text = self.chat.render(self._messages, self.tools, prompt=False)
+        self._appended = text.startswith(self._seen)
+        body, end, tail = self._split(text[len(self._seen) :] if self._appended else None)
+        taken = list(ids) if ids is not None else self.chat.encode(body + end)
+        ended = ids is None or taken[-1:] == [self.chat.turn_end_id]
+        self._owed = tail if ended else end + tail
+        self._seen = text
+        self.ids += taken
+        return taken
+
+    def _split(self, turn: str | None) -> tuple[str, str, str]:
+        """A turn's text as body, end of turn, and what the template puts after it."""
+        end = self.chat.turn_end
+        if turn is None:  # the template rewrote its own prompt; the dialect says what the model would have written
+            return self.chat.dialect.render(self._messages[-1]), end, ""
+        body, found, tail = turn.rpartition(end) if end else (turn, "", "")
+        return (body, found, tail) if found or not end else (turn, "", "")
+
+
+def _texts(message: Message) -> list[str]:
+    texts = [message.content, message.thinking]
+    return texts + [str(c.arguments) for c in message.tool_calls] if message.tool_calls else texts
+
+
+def _fold_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For templates without a system role: its text opens the first user message."""
+    if not messages or messages[0]["role"] != "system":
+        return messages
+    head, *rest = messages
+    if rest and rest[0]["role"] == "user":
+        return [rest[0] | {"content": f"{head['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
+    return [{"role": "user", "content": head["content"]}, *rest]
