@@ -145,8 +145,8 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
 
     # ---- Gymnasium's side ---------------------------------------------------------------------------------------------
 
-    @property
-    def np_random(self) -> np.random.Generator:  # type: ignore[override]
+    @property  # type: ignore[misc]  # Gymnasium's own has a setter, which nobody needs
+    def np_random(self) -> np.random.Generator:
         """This instance's generator, seeded by `reset(seed=...)`; made when first used (20 µs that most tasks never need)."""
         if self._np_random is None:
             self._np_random, self._np_random_seed = seeding.np_random(self._seed)
@@ -188,17 +188,17 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
             raise UserError("this episode is over: call reset() first")
         message = self._read(action)
         self.turn += 1
-        messages, errors = self._react(message)
+        messages, errors = self.react(message)
         parts = dict(self.shape())
         terminated = self._answer is not None
-        if terminated:
-            parts.update(self.score(self._answer or ""))
+        scored = dict(self.score(self._answer or "")) if terminated else {}
+        parts.update(scored)
         truncated = not terminated and self.turn >= self.max_turns
         self._ended = terminated or truncated
         reward = self.rubric.total(parts)
         info: dict[str, Any] = {"task": self.task.id, "rewards": parts, "errors": errors}
         if self._ended:
-            info["success"] = terminated and reward >= 1 - 1e-9
+            info["success"] = terminated and self.rubric.total(scored) >= 1 - 1e-9
         return Observation(messages, self.tools.schemas), reward, terminated, truncated, info
 
     def end(self, answer: str = "") -> None:
@@ -243,7 +243,8 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
             raise UserError(f"an action is a string or an assistant Message, not {type(action).__name__}")
         return action
 
-    def _react(self, message: Message) -> tuple[tuple[Message, ...], tuple[ErrorCategory, ...]]:
+    def react(self, message: Message) -> tuple[tuple[Message, ...], tuple[ErrorCategory, ...]]:
+        """Run one turn: the messages that answer it, and the agent's mistakes in it."""
         if message.malformed:
             return (user(f"Error: {message.malformed}"),), (ErrorCategory.BAD_FORMAT,)
         if not message.tool_calls:
@@ -281,6 +282,8 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         Raises:
             EnvironmentFailure: the state that came back is not the one that was left.
         """
+        if getattr(self, "task", None) is not snapshot.task:
+            self.begin(snapshot.task)  # what an environment derives from its task (goals, facts) is not part of the state
         self.task, self.turn, self._ended, self._answer = snapshot.task, snapshot.turn, snapshot.ended, None
         self.state = self.copy_state(snapshot.state)
         self._seed, generator = snapshot.rng

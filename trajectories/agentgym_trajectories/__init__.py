@@ -1,1 +1,5 @@
-"""Stub."""
+"""Trajectories: roll out, store, select and export what agents did, as token-exact trees."""
+
+from agentgym_trajectories.tree import Episode, Node, Trajectory
+
+__all__ = ["Episode", "Node", "Trajectory"]

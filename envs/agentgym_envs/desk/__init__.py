@@ -1,0 +1,1 @@
+"""A customer-service desk over a relational store."""

@@ -1,0 +1,214 @@
+"""``desk/Orders-v0``: serve customers of a shop with ten tools, under rules that forbid some requests."""
+
+import random
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from agentgym import (
+    Environment,
+    ErrorCategory,
+    Message,
+    Rubric,
+    Task,
+    Tasks,
+    ToolCall,
+    ToolError,
+    UserError,
+    assistant,
+    procedural,
+    tool,
+)
+
+from .requests import RULES, apply, fact, forbidden, from_task, make_task, plan, sentence
+from .store import Order, Product, Store, build, differing_rows, money
+
+LEVELS = ("easy", "medium", "hard")
+_RULE = re.compile(r"\bR[1-5]\b")
+MAX_ANSWER = 400  # characters; a short answer cannot state everything at once in the hope that something fits
+
+
+class Desk(msgspec.Struct):
+    """The hidden state: the shop, the calls made so far (what the agent can know), and the rows still to be put right."""
+
+    store: Store
+    made: set[str]
+    distance: int
+
+
+class Orders(Environment):
+    """Serve the customers of a shop: look up, change, cancel, refund, exchange, or refuse by the rules.
+
+    Solved means that the store ends up exactly as it should and that the final answer states what was asked for, or the rule
+    that forbids it and no other rule. Every id has to be copied from the request or from a tool's result.
+
+    Args:
+        level: "easy" (one request with the order's id), "medium" (the goods are named instead), "hard" (two requests, some
+            about other customers' orders); None mixes all three.
+        step_rewards: Reward each step by the rows that it brings nearer to the goal (potential-based, Ng et al. 1999, so that
+            the best policy stays the same): the part `progress`.
+
+    Raises:
+        UserError: an unknown level.
+    """
+
+    instructions = RULES
+    max_turns = 16
+    rubric = Rubric(solved=1.0, progress=0.0)
+
+    def __init__(self, level: str | None = None, step_rewards: bool = False) -> None:
+        if level not in (None, *LEVELS):
+            raise UserError(f"desk/Orders-v0 has no level {level!r}: use one of {', '.join(LEVELS)}")
+        self.levels = LEVELS if level is None else (level,)
+        self.step_rewards = step_rewards
+        if step_rewards:
+            self.rubric = Rubric(solved=1.0, progress=0.5)
+
+    def tasks(self, split: str = "train") -> Tasks:
+        """Endless; the levels alternate."""
+
+        def generate(rng: random.Random) -> Task:
+            return make_task(rng, rng.choice(self.levels))
+
+        return procedural(generate, split)
+
+    def begin(self, task: Task) -> str:
+        """Build the shop, and from the requests the state that it should end in and the facts to be stated."""
+        self.requests = from_task(task.data)
+        self.customer: str = task.data["customer"]
+        self.start = build(task.data["seed"])
+        self.facts = [fact(self.start, self.customer, r) for r in self.requests]
+        self.goal = self.start.copy()
+        for r in self.requests:
+            if forbidden(self.start, self.customer, r) is None:
+                apply(self.goal, r)
+        self.changes = differing_rows(self.start, self.goal)
+        self.state = Desk(self.start.copy(), set(), self.changes)
+        return task.prompt
+
+    # ---- what the agent may do -----------------------------------------------------------------------------------------
+
+    @tool
+    def list_orders(self, customer_id: str) -> list[dict[str, Any]]:
+        """List what a customer ordered: each item with its order."""
+        if customer_id not in self._store.customers:
+            raise ToolError(f"there is no customer {customer_id}")
+        found = [o for o in self._store.orders.values() if o.customer_id == customer_id]
+        return [{"name": self._name(i), "order_id": o.order_id} for o in found for i in self._goods(o)]
+
+    @tool
+    def get_order(self, order_id: str) -> dict[str, Any]:
+        """Read one order."""
+        order, payment = self._store.order(order_id), self._store.payments[order_id]
+        shown: dict[str, Any] = {"customer_id": order.customer_id, "status": order.status}
+        if order.days is not None:
+            shown["days"] = order.days
+        shown |= {"paid": money(payment.paid), "by": payment.method, "address": order.address}
+        return shown | {"items": [{"name": self._name(i), "product_id": i} for i in self._goods(order)]}
+
+    @tool
+    def get_customer(self, customer_id: str) -> dict[str, Any]:
+        """Read one customer."""
+        if customer_id not in self._store.customers:
+            raise ToolError(f"there is no customer {customer_id}")
+        return {"name": self._store.customers[customer_id].name}
+
+    @tool
+    def get_payment(self, order_id: str) -> dict[str, Any]:
+        """Read how an order was paid and what was paid back."""
+        self._store.order(order_id)
+        payment = self._store.payments[order_id]
+        return {"by": payment.method, "paid": money(payment.paid), "refunded": money(payment.refunded)}
+
+    @tool
+    def get_product(self, product_id: str) -> dict[str, Any]:
+        """Read one product."""
+        return self._shown(self._store.product(product_id))
+
+    @tool
+    def find_product(self, name: str) -> dict[str, Any]:
+        """Find a product by its name."""
+        for product in self._store.products.values():
+            if product.name == name.strip().lower():
+                return self._shown(product)
+        raise ToolError(f"there is no product named {name[:40]}")
+
+    @tool
+    def change_address(self, order_id: str, address: str) -> str:
+        """Send an order to another address."""
+        self._store.change_address(order_id, address)
+        return "done"
+
+    @tool
+    def cancel_order(self, order_id: str) -> dict[str, str]:
+        """Cancel an order and pay it back."""
+        return {"refunded": money(self._store.cancel(order_id))}
+
+    @tool
+    def refund_item(self, order_id: str, product_id: str) -> dict[str, str]:
+        """Pay one item of an order back."""
+        return {"refunded": money(self._store.refund(order_id, product_id))}
+
+    @tool
+    def exchange_item(self, order_id: str, product_id: str, new_product_id: str) -> dict[str, str]:
+        """Exchange one item of an order for another product."""
+        return {"difference": money(self._store.exchange(order_id, product_id, new_product_id))}
+
+    # ---- how it is judged ------------------------------------------------------------------------------------------------
+
+    def score(self, answer: str) -> Mapping[str, float]:
+        """`state`: the store is as it should be; `answer`: it states the facts and names no other rule; `solved`: both."""
+        state = float(self._store == self.goal)
+        stated = float(self._states_facts(answer))
+        return {"solved": state * stated, "state": state, "answer": stated}
+
+    def shape(self) -> Mapping[str, float]:
+        """With `step_rewards`, the share of the goal's changed rows that this step put right (negative for wrong ones)."""
+        if not self.step_rewards:
+            return {}
+        before, self.state.distance = self.state.distance, differing_rows(self._store, self.goal)
+        return {"progress": (before - self.state.distance) / max(1, self.changes)}
+
+    def react(self, message: Message) -> tuple[tuple[Message, ...], tuple[ErrorCategory, ...]]:
+        """Run one turn and remember its calls, which tell the oracle what is known already."""
+        answered = super().react(message)
+        self.state.made.update(map(_signature, message.tool_calls))
+        return answered
+
+    def oracle(self) -> Message:
+        """Read what is needed, act if the rules allow it, go to the next request; answer in the end."""
+        for r in self.requests:
+            for wanted in plan(self.start, self.customer, r):
+                if _signature(wanted) not in self.state.made:
+                    return assistant("", wanted)
+        return assistant(" ".join(sentence(r.kind, f) for r, f in zip(self.requests, self.facts, strict=True)))
+
+    def _states_facts(self, answer: str) -> bool:
+        if len(answer) > MAX_ANSWER or set(_RULE.findall(answer)) != {f for f in self.facts if _RULE.fullmatch(f)}:
+            return False
+        return all(re.search(rf"(?<![\w.-]){re.escape(f)}(?![\w]|\.\d)", answer) for f in self.facts)
+
+    # ---- states ------------------------------------------------------------------------------------------------------------
+
+    def copy_state(self, state: Desk) -> Desk:
+        """Rows are immutable: copying the tables is enough."""
+        return Desk(state.store.copy(), set(state.made), state.distance)
+
+    @property
+    def _store(self) -> Store:
+        return self.state.store  # type: ignore[no-any-return]
+
+    def _goods(self, order: Order) -> list[str]:
+        return [i.product_id for i in self._store.items_of(order.order_id)]
+
+    def _name(self, product_id: str) -> str:
+        return self._store.products[product_id].name
+
+    def _shown(self, product: Product) -> dict[str, Any]:
+        return {"product_id": product.product_id, "name": product.name, "price": money(product.price), "stock": product.stock}
+
+
+def _signature(c: ToolCall) -> str:
+    return f"{c.name} {sorted((c.arguments or {}).items())}"
