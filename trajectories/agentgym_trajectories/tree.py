@@ -64,6 +64,7 @@ class Episode(msgspec.Struct):
         nodes: The tree, in the order of its growth.
         drift: How often the template rewrote the history.
         seconds: Wall-clock time.
+        id: Its row in the store; 0 before it is stored.
     """
 
     env: str
@@ -75,6 +76,7 @@ class Episode(msgspec.Struct):
     nodes: list[Node] = []
     drift: int = 0
     seconds: float = 0.0
+    id: int = 0
 
     def add(self, parent: int, kind: Literal["observation", "action"], messages: tuple[Message, ...], **fields: Any) -> Node:
         """Append a node under `parent`."""
