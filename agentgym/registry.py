@@ -34,6 +34,8 @@ def register(env_id: str, entry_point: Any, **kwargs: Any) -> None:
     Raises:
         UserError: the id is malformed.
     """
+    if env_id in _specs:
+        gymnasium.registry.pop(env_id)  # a notebook's cell run again; Gymnasium would warn
     try:
         # Our own check_env replaces Gymnasium's passive checker, and step() itself demands a reset.
         gymnasium.register(env_id, entry_point, kwargs=kwargs, disable_env_checker=True, order_enforce=False)
