@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from agentgym_trajectories.rollout import Memory, Rollout
-from agentgym_trajectories.tree import Episode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +14,8 @@ from agentgym import Environment, Message, Task, Tasks, UserError, assistant, ca
 from agentgym.dialects import HERMES, HERMES_TEXT, REACT
 from agentgym.sampling import Sample, SampleRequest
 from agentgym.tokens import Chat, Conversation
+from agentgym_trajectories.rollout import Memory, Rollout
+from agentgym_trajectories.tree import Episode
 from tests.templates import SHAPES, tokenizer
 
 

@@ -35,6 +35,7 @@ class Walk:
         observation, _ = await self._call(self.env.reset, seed=self.seed, options={"task": self.episode.task})
         self.episode.tools = observation.tools
         if self.sampler.chat is not None:
+            self.episode.vocabulary = self.sampler.chat.vocabulary
             self._tokens = Conversation(self.sampler.chat, observation.tools)
         self._observe(observation, self.env.state_key())
 

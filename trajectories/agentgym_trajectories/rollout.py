@@ -94,7 +94,7 @@ class Rollout:
     attempts: int = 3
 
     async def run(
-        self, tasks: Iterable[Task], sampler: Sampler, sink: Sink, report: Callable[[Progress], None] | None = None
+        self, tasks: Iterable[Task], sampler: Sampler, sink: Sink, report: Callable[[Progress], None] = lambda _: None
     ) -> Progress:
         """Play `samples` episodes of every task that the sink does not hold yet, and put them there.
 
@@ -102,23 +102,24 @@ class Rollout:
             tasks: Drawn lazily.
             sampler: The policy.
             sink: Where episodes go.
-            report: Called after every episode.
+            report: Called ten times a second and at the end.
 
         Raises:
             Failure: the first `HOPELESS` episodes were all lost.
         """
         progress = Progress()
         jobs = self._jobs(tasks, sink.finished(self.env, self.env_args, sampler.version), progress)
-        flusher = asyncio.create_task(_flush_often(sink))
+        flusher = asyncio.create_task(_flush_often(sink, report, progress))
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.concurrency):
-                    group.create_task(self._work(jobs, sampler, sink, progress, report))
+                    group.create_task(self._work(jobs, sampler, sink, progress))
         except* Exception as errors:
             raise errors.exceptions[0] from None
         finally:
             flusher.cancel()
             sink.flush()
+            report(progress)
         return progress
 
     def _jobs(self, tasks: Iterable[Task], done: set[tuple[str, int]], progress: Progress) -> Iterator[tuple[Task, int]]:
@@ -136,7 +137,6 @@ class Rollout:
         sampler: Sampler,
         sink: Sink,
         progress: Progress,
-        report: Callable[[Progress], None] | None,
     ) -> None:
         job = next(jobs, None)
         if job is None:
@@ -144,8 +144,6 @@ class Rollout:
         with closing(make(self.env, **self.env_args)) as env:
             while job is not None:
                 await self._play(env, *job, sampler, sink, progress)
-                if report:
-                    report(progress)
                 await asyncio.sleep(0)  # neither environment nor sampler need have waited, and Ctrl-C wants to be heard
                 job = next(jobs, None)
 
@@ -166,7 +164,8 @@ class Rollout:
         progress.failed += 1
 
 
-async def _flush_often(sink: Sink) -> None:
+async def _flush_often(sink: Sink, report: Callable[[Progress], None], progress: Progress) -> None:
     while True:
         await asyncio.sleep(FLUSH_SECONDS)
         sink.flush()
+        report(progress)

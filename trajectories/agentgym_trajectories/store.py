@@ -31,7 +31,7 @@ CREATE TABLE episodes (
     success INTEGER NOT NULL, reward REAL NOT NULL, stop TEXT NOT NULL,
     turns INTEGER NOT NULL, tokens INTEGER NOT NULL, errors INTEGER NOT NULL, drift INTEGER NOT NULL,
     seconds REAL NOT NULL, created REAL NOT NULL,
-    toolset INTEGER NOT NULL REFERENCES toolsets, task_json TEXT NOT NULL, nodes TEXT NOT NULL,
+    vocabulary TEXT NOT NULL, toolset INTEGER NOT NULL REFERENCES toolsets, task_json TEXT NOT NULL, nodes TEXT NOT NULL,
     UNIQUE (env, env_args, version, task, sample)
 );
 CREATE TABLE failures (
@@ -44,7 +44,7 @@ CREATE TABLE selections (
     PRIMARY KEY (name, episode, leaf)
 ) WITHOUT ROWID;
 """
-_INSERT = f"INSERT OR IGNORE INTO episodes VALUES (NULL{', ?' * 19})"
+_INSERT = f"INSERT OR IGNORE INTO episodes VALUES (NULL{', ?' * 20})"
 _BUFFER = 256  # episodes; more are written at once
 _nodes_decoder = msgspec.json.Decoder(list[Node])
 _task_decoder = msgspec.json.Decoder(Task)
@@ -131,10 +131,10 @@ class Store:
     def episodes(self) -> Iterator[Episode]:
         """All episodes, in the order of their end."""
         self.flush()
-        query = """SELECT e.id, env, task_json, sample, version, env_args, schemas, nodes, drift, seconds
+        query = """SELECT e.id, env, task_json, sample, version, env_args, vocabulary, schemas, nodes, drift, seconds
                    FROM episodes e JOIN toolsets t ON t.id = e.toolset ORDER BY e.id"""
         tools: dict[str, tuple[dict[str, Any], ...]] = {}
-        for row_id, env, task, sample, version, args, schemas, nodes, drift, seconds in self._db.execute(query):
+        for row_id, env, task, sample, version, args, vocabulary, schemas, nodes, drift, seconds in self._db.execute(query):
             if schemas not in tools:
                 tools[schemas] = tuple(msgspec.json.decode(schemas))
             yield Episode(
@@ -143,6 +143,7 @@ class Store:
                 sample,
                 version,
                 msgspec.json.decode(args),
+                vocabulary,
                 tools[schemas],
                 _nodes_decoder.decode(nodes),
                 drift,
@@ -204,6 +205,7 @@ class Store:
             episode.drift,
             episode.seconds,
             time.time(),
+            episode.vocabulary,
             self._toolset(episode.tools),
             _encode(task).decode(),
             _encode(episode.nodes).decode(),

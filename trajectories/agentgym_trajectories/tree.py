@@ -15,7 +15,7 @@ import msgspec
 from agentgym import ErrorCategory, Message, StopReason, Task
 
 
-class Node(msgspec.Struct, omit_defaults=True):
+class Node(msgspec.Struct, omit_defaults=True, gc=False):
     """One side's turn.
 
     Attributes:
@@ -60,6 +60,7 @@ class Episode(msgspec.Struct):
         task: The task.
         sample: Which of several attempts at the same task.
         version: The policy's version when the episode began.
+        vocabulary: `Chat.vocabulary` of the sampler, to which all ids belong; empty without a tokenizer.
         tools: Schemas of the tools at the start.
         nodes: The tree, in the order of its growth.
         drift: How often the template rewrote the history.
@@ -72,6 +73,7 @@ class Episode(msgspec.Struct):
     sample: int
     version: str
     env_args: dict[str, Any] = {}
+    vocabulary: str = ""
     tools: tuple[dict[str, Any], ...] = ()
     nodes: list[Node] = []
     drift: int = 0
