@@ -1,7 +1,7 @@
-"""The whole main job at nano size, on a machine without a GPU or a hub: environment -> trajectories -> filter -> training -> evaluation."""
+"""The whole main job at nano size, without a GPU or a hub: environment, trajectories, filter, training, evaluation."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentgym.cli.output import Output
@@ -35,7 +35,7 @@ class Size:
     tasks: int = 3000
     test_tasks: int = 200
     warmup_steps: int = 700
-    sft: Sft = Sft(max_steps=800, lr=2e-3)
+    sft: Sft = field(default_factory=lambda: Sft(max_steps=800, lr=2e-3))
 
 
 @dataclass(frozen=True)

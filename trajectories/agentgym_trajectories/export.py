@@ -16,6 +16,7 @@ from agentgym.tools import to_json
 from agentgym_trajectories.tree import Trajectory
 
 CHUNK = 1000  # rows in memory at once
+_LINE_ENDS = {c: f"\\u{c:04x}" for c in (0x85, 0x2028, 0x2029)}  # legal in JSON, but str.splitlines() cuts lines there
 
 
 def row(trajectory: Trajectory) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def _jsonl(rows: Iterator[dict[str, Any]], path: Path) -> int:
     count = 0
     with path.open("w", encoding="utf-8") as file:
         for one in rows:
-            file.write(json.dumps(one, ensure_ascii=False) + "\n")
+            file.write(json.dumps(one, ensure_ascii=False).translate(_LINE_ENDS) + "\n")
             count += 1
     return count
 
