@@ -13,7 +13,7 @@ GOLDEN = [
     (
         HERMES,
         assistant("Let me look.", call("find", name="é", n=1), call("list"), thinking="hm"),
-        "<think>\nhm\n</think>\nLet me look.\n"
+        "<think>\nhm\n</think>\n\nLet me look.\n"
         '<tool_call>\n{"name": "find", "arguments": {"name": "é", "n": 1}}\n</tool_call>\n'
         '<tool_call>\n{"name": "list", "arguments": {}}\n</tool_call>',
     ),
