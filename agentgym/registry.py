@@ -54,7 +54,7 @@ def make(env_id: str, **kwargs: Any) -> Environment:
     """Make an environment, unwrapped.
 
     Raises:
-        UserError: no such environment, or arguments that it does not take.
+        UserError: no such environment, arguments that it does not take, or something that it needs is not installed.
     """
     if env_id not in specs():
         near = difflib.get_close_matches(env_id, _specs, n=1, cutoff=0.3)
@@ -64,6 +64,8 @@ def make(env_id: str, **kwargs: Any) -> Environment:
         return cast(Environment, gymnasium.make(env_id, **kwargs).unwrapped)
     except TypeError as error:
         raise UserError(f"{env_id} does not take these arguments ({error}): see `agentgym env show {env_id}`") from error
+    except ImportError as error:
+        raise UserError(f"{env_id} cannot be imported ({error}): install what it needs") from error
 
 
 def _load_entry_points() -> None:
