@@ -41,7 +41,7 @@ from agentgym.errors import EnvironmentFailure, ErrorCategory, UserError
 from agentgym.messages import Message, ToolCall, system, user
 from agentgym.rewards import Rubric
 from agentgym.spaces import ActionSpace, Observation, ObservationSpace
-from agentgym.tasks import Task, Tasks
+from agentgym.tasks import SPLITS, Task, Tasks
 from agentgym.tools import ToolResult, ToolSet
 
 Action = Message | str
@@ -111,7 +111,10 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         """The tasks of one split (`SPLITS`), lazy and sliceable; no two splits share one."""
 
     def begin(self, task: Task) -> str | Sequence[Message]:
-        """Set up `self.state` for `task` and return the opening: the user's request, or all messages."""
+        """Set up `self.state` for `task` and return the opening: the user's request, or all messages.
+
+        What it draws from `np_random` belongs into the state; what follows from the task alone may stand beside it.
+        """
         return task.prompt
 
     def reply(self, message: Message) -> str | Sequence[Message] | None:
@@ -223,16 +226,17 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
             UserError: there is none.
         """
         split, _, number = task_id.rpartition("-")
-        if split in ("train", "validation", "test") and number.isdecimal() and int(number) < len(self.tasks(split)):
+        if split in SPLITS and number.isdecimal() and int(number) < len(self.tasks(split)):
             task = self.tasks(split)[int(number)]
             if task.id == task_id:
                 return task
-        for tasks in map(self.tasks, ("train", "validation", "test")):
+        for tasks in map(self.tasks, SPLITS):
             if not tasks.infinite:
                 for task in tasks:
                     if task.id == task_id:
                         return task
-        raise UserError(f"there is no task {task_id!r}: ids look like {self.tasks('train')[0].id!r}")
+        known = next((t.id for split in SPLITS for t in self.tasks(split)[:1]), "nothing: there are no tasks")
+        raise UserError(f"there is no task {task_id!r}: ids look like {known!r}")
 
     # ---- one turn -----------------------------------------------------------------------------------------------------
 

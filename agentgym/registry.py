@@ -8,12 +8,13 @@ function that calls `register` (strings only, so that listing a hundred environm
 """
 
 import difflib
+import inspect
 import warnings
 from importlib.metadata import entry_points
 from typing import Any, cast
 
 import gymnasium
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from agentgym.env import Environment
 from agentgym.errors import UserError
@@ -60,12 +61,16 @@ def make(env_id: str, **kwargs: Any) -> Environment:
         near = difflib.get_close_matches(env_id, _specs, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]!r}?" if near else "see `agentgym env list`"
         raise UserError(f"there is no environment {env_id!r}: {hint}")
+    spec = _specs[env_id]
     try:
-        return cast(Environment, gymnasium.make(env_id, **kwargs).unwrapped)
-    except TypeError as error:
-        raise UserError(f"{env_id} does not take these arguments ({error}): see `agentgym env show {env_id}`") from error
+        creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
     except ImportError as error:
         raise UserError(f"{env_id} cannot be imported ({error}): install what it needs") from error
+    try:
+        inspect.signature(creator).bind(**{**spec.kwargs, **kwargs})  # type: ignore[arg-type]
+    except TypeError as error:
+        raise UserError(f"{env_id} does not take these arguments ({error}): see `agentgym env show {env_id}`") from error
+    return cast(Environment, gymnasium.make(env_id, **kwargs).unwrapped)
 
 
 def _load_entry_points() -> None:
