@@ -31,18 +31,27 @@ MAX_ANSWER = 400  # characters; a short answer cannot state everything at once i
 
 
 class Desk(msgspec.Struct):
-    """The hidden state: the shop, the calls made so far (what the agent can know), and the rows still to be put right."""
+    """The hidden state.
+
+    Attributes:
+        store: The shop.
+        made: The calls made so far.
+        read: Ids of the orders and products that the agent has read.
+        distance: Rows still to be put right.
+    """
 
     store: Store
     made: set[str]
+    read: set[str]
     distance: int
 
 
 class Orders(Environment):
     """Serve the customers of a shop: look up, change, cancel, refund, exchange, or refuse by the rules.
 
-    Solved means that the store ends up exactly as it should and that the final answer states what was asked for, or the rule
-    that forbids it and no other rule. Every id has to be copied from the request or from a tool's result.
+    Solved means that the store ends up exactly as it should, that the final answer states what was asked for, or the rule that
+    forbids it and no other rule, and that all orders and products concerned were read: a lucky guess is not a solution. Every
+    id has to be copied from the request or from a tool's result.
 
     Args:
         level: "easy" (one request with the order's id), "medium" (the goods are named instead), "hard" (two requests, some
@@ -84,8 +93,10 @@ class Orders(Environment):
         for r in self.requests:
             if forbidden(self.start, self.customer, r) is None:
                 apply(self.goal, r)
+        self.to_read = {r.order for r in self.requests}
+        self.to_read |= {r.new for r in self.requests if r.new and forbidden(self.start, self.customer, r) in (None, "R5")}
         self.changes = differing_rows(self.start, self.goal)
-        self.state = Desk(self.start.copy(), set(), self.changes)
+        self.state = Desk(self.start.copy(), set(), set(), self.changes)
         return task.prompt
 
     # ---- what the agent may do -----------------------------------------------------------------------------------------
@@ -102,6 +113,7 @@ class Orders(Environment):
     def get_order(self, order_id: str) -> dict[str, Any]:
         """Read one order."""
         order, payment = self._store.order(order_id), self._store.payments[order_id]
+        self.state.read.add(order_id)
         shown: dict[str, Any] = {"customer_id": order.customer_id, "status": order.status}
         if order.days is not None:
             shown["days"] = order.days
@@ -159,10 +171,13 @@ class Orders(Environment):
     # ---- how it is judged ------------------------------------------------------------------------------------------------
 
     def score(self, answer: str) -> Mapping[str, float]:
-        """`state`: the store is as it should be; `answer`: it states the facts and names no other rule; `solved`: both."""
-        state = float(self._store == self.goal)
-        stated = float(self._states_facts(answer))
-        return {"solved": state * stated, "state": state, "answer": stated}
+        """Parts: the store is as it should be, the answer states the facts, everything concerned was read; solved: all three."""
+        parts = {
+            "state": float(self._store == self.goal),
+            "answer": float(self._states_facts(answer)),
+            "read": float(self.to_read <= self.state.read),
+        }
+        return {"solved": min(parts.values()), **parts}
 
     def shape(self) -> Mapping[str, float]:
         """With `step_rewards`, the share of the goal's changed rows that this step put right (negative for wrong ones)."""
@@ -194,7 +209,7 @@ class Orders(Environment):
 
     def copy_state(self, state: Desk) -> Desk:
         """Rows are immutable: copying the tables is enough."""
-        return Desk(state.store.copy(), set(state.made), state.distance)
+        return Desk(state.store.copy(), set(state.made), set(state.read), state.distance)
 
     @property
     def _store(self) -> Store:
@@ -207,6 +222,7 @@ class Orders(Environment):
         return self._store.products[product_id].name
 
     def _shown(self, product: Product) -> dict[str, Any]:
+        self.state.read.add(product.product_id)
         return {"product_id": product.product_id, "name": product.name, "price": money(product.price), "stock": product.stock}
 
 

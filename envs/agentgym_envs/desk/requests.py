@@ -16,6 +16,7 @@ R2: Cancel an order or change its address only while it is pending.
 R3: Refund or exchange only items of delivered orders, at most 30 days after delivery.
 R4: Do not refund what was paid by voucher.
 R5: Exchange only for a product that is in stock.
+Read each order, and each product you would send, before you decide.
 If a rule forbids a request, change nothing for it and name the rule in your answer.
 End with one short answer that states what was asked for: status, address or amount."""
 
