@@ -37,7 +37,7 @@ PIECES = (
     r"\p{N}"
     r'|(?:["\s{}\[\],]*"[a-z_]+"\s*:\s*)+["\[{]*(?:[A-Z](?=\p{N}))?'
     r'|[^\p{N}"{}\[\]\n]+\n?'
-    r'|["{}\[\]]+\n?'
+    r'|["{}\[\]](?:["{}\[\],]*["{}\[\]])?\n?'
     r"|\n"
 )
 
@@ -186,7 +186,7 @@ def copy_warmup(
         logits = model(input_ids=torch.cat([text, separator, text[:, :-1]], 1), use_cache=False).logits[:, n:]
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), text.flatten())
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

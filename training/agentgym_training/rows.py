@@ -7,8 +7,9 @@ included, never on what the environment said.
 
 from dataclasses import dataclass
 
-from agentgym.tokens import Chat, Conversation
 from agentgym_trajectories.tree import Trajectory
+
+from agentgym.tokens import Chat, Conversation
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,9 @@ def rows(trajectory: Trajectory, chat: Chat, *, render: bool = False) -> list[Ro
     Returns:
         Rows that have something to learn.
     """
-    sampled = trajectory.token_ids
-    if render or sampled is None:
-        written = _render(trajectory, chat)
-    else:
-        written = [(sampled, [float(m) for m in trajectory.action_mask])]
+    sampled = None if render else trajectory.token_ids
+    mask = [float(m) for m in trajectory.action_mask]
+    written = _render(trajectory, chat) if sampled is None else [(sampled, mask)]
     e = trajectory.episode
     key = f"{e.env}/{e.task.id}/{e.sample}/{e.version}"
     return [Row(ids, weights, e.task.id, key) for ids, weights in written if any(weights)]
