@@ -35,10 +35,10 @@ import msgspec
 import numpy as np
 from gymnasium.utils import seeding
 
-from agentgym.dialects.base import Dialect
+from agentgym.dialects.base import Dialect, clean
 from agentgym.dialects.hermes import HERMES
 from agentgym.errors import EnvironmentFailure, ErrorCategory, UserError
-from agentgym.messages import Message, system, user
+from agentgym.messages import Message, ToolCall, system, user
 from agentgym.rewards import Rubric
 from agentgym.spaces import ActionSpace, Observation, ObservationSpace
 from agentgym.tasks import Task, Tasks
@@ -241,7 +241,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
             action = self.dialect.parse(action)
         if not isinstance(action, Message) or action.role != "assistant":
             raise UserError(f"an action is a string or an assistant Message, not {type(action).__name__}")
-        return action
+        return _encodable(action)
 
     def react(self, message: Message) -> tuple[tuple[Message, ...], tuple[ErrorCategory, ...]]:
         """Run one turn: the messages that answer it, and the agent's mistakes in it."""
@@ -282,16 +282,32 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         Raises:
             EnvironmentFailure: the state that came back is not the one that was left.
         """
-        if getattr(self, "task", None) is not snapshot.task:
-            self.begin(snapshot.task)  # what an environment derives from its task (goals, facts) is not part of the state
+        stranger = getattr(self, "task", None) is not snapshot.task
         self.task, self.turn, self._ended, self._answer = snapshot.task, snapshot.turn, snapshot.ended, None
-        self.state = self.copy_state(snapshot.state)
         self._seed, generator = snapshot.rng
         self._np_random = None
+        if stranger:
+            self.begin(snapshot.task)  # what an environment derives from its task (goals, facts) is not part of the state
+            self._answer = self._np_random = None
+        self.state = self.copy_state(snapshot.state)
         if generator is not None:
             self.np_random.bit_generator.state = generator
         if (key := self.state_key()) != snapshot.key:
             raise EnvironmentFailure(f"{type(self).__name__} came back as state {key}, not {snapshot.key}")
+
+
+def _encodable(message: Message) -> Message:
+    """`message`; where a program put into it what no JSON can hold (lone surrogates, huge integers), its calls are malformed.
+
+    A dialect reads nothing of that kind, so that no environment and no state has to expect it.
+    """
+    try:
+        msgspec.json.encode(message)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        calls = tuple(ToolCall(clean(c.name), None, clean(c.id), clean(c.raw)) for c in message.tool_calls)
+        content, thinking, malformed = map(clean, (message.content, message.thinking, message.malformed))
+        return Message("assistant", content, calls, thinking=thinking, malformed=malformed)
+    return message
 
 
 def _one_too_many(call_id: str, name: str, limit: int) -> ToolResult:

@@ -58,4 +58,3 @@ class StopReason(StrEnum):
     TERMINATED = "terminated"
     MAX_TURNS = "max_turns"
     CONTEXT_LENGTH = "context_length"
-    DEADLINE = "deadline"

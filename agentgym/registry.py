@@ -34,6 +34,8 @@ def register(env_id: str, entry_point: Any, **kwargs: Any) -> None:
     Raises:
         UserError: the id is malformed.
     """
+    if env_id in _specs:
+        gymnasium.registry.pop(env_id)  # a notebook's cell run again; Gymnasium would warn
     try:
         # Our own check_env replaces Gymnasium's passive checker, and step() itself demands a reset.
         gymnasium.register(env_id, entry_point, kwargs=kwargs, disable_env_checker=True, order_enforce=False)
@@ -52,7 +54,7 @@ def make(env_id: str, **kwargs: Any) -> Environment:
     """Make an environment, unwrapped.
 
     Raises:
-        UserError: no such environment, or arguments that it does not take.
+        UserError: no such environment, arguments that it does not take, or something that it needs is not installed.
     """
     if env_id not in specs():
         near = difflib.get_close_matches(env_id, _specs, n=1, cutoff=0.3)
@@ -62,6 +64,8 @@ def make(env_id: str, **kwargs: Any) -> Environment:
         return cast(Environment, gymnasium.make(env_id, **kwargs).unwrapped)
     except TypeError as error:
         raise UserError(f"{env_id} does not take these arguments ({error}): see `agentgym env show {env_id}`") from error
+    except ImportError as error:
+        raise UserError(f"{env_id} cannot be imported ({error}): install what it needs") from error
 
 
 def _load_entry_points() -> None:

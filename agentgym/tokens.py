@@ -9,8 +9,10 @@ a new branch from its root, and the drift is counted.
 Text of environments never becomes a control token: wherever it spells one, a zero-width space is put into it.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import msgspec
@@ -32,6 +34,9 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
         """Text of ids."""
+
+    def get_vocab(self) -> dict[str, int]:
+        """All tokens with their ids."""
 
     def get_added_vocab(self) -> dict[str, int]:
         """Tokens outside the learnt vocabulary, control tokens among them."""
@@ -64,6 +69,12 @@ class Chat:
         self.dialect = dialect or (HERMES if self._writes_hermes() else HERMES_TEXT)
         self.turn_end, self.turn_end_id = self._find_turn_end(added)
         self.end_ids = frozenset(i for i in (self.turn_end_id, tokenizer.eos_token_id) if i is not None)
+
+    @cached_property
+    def vocabulary(self) -> str:
+        """A hash of all tokens and their ids: ids recorded under one vocabulary mean nothing under another."""
+        entries = sorted(self.tokenizer.get_vocab().items())
+        return hashlib.blake2b(repr(entries).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, prompt: bool) -> str:
         """The template's text of a conversation; with `prompt`, up to where the assistant begins to write."""

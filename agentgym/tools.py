@@ -108,7 +108,7 @@ class ToolSet:
             return _mistake(call, ErrorCategory.MALFORMED_JSON, 'a tool call is one JSON object with "name" and "arguments"')
         found = self._tools.get(call.name)
         if found is None:
-            names = ", ".join(self._tools)
+            names = ", ".join(self._tools) or "none: answer in text"
             return _mistake(call, ErrorCategory.UNKNOWN_TOOL, f"no tool is named {call.name[:80]!r}; there are {names}")
         try:
             arguments = found.arguments(call.arguments)

@@ -15,7 +15,7 @@ import msgspec
 from agentgym import ErrorCategory, Message, StopReason, Task
 
 
-class Node(msgspec.Struct, omit_defaults=True):
+class Node(msgspec.Struct, omit_defaults=True, gc=False):
     """One side's turn.
 
     Attributes:
@@ -60,10 +60,12 @@ class Episode(msgspec.Struct):
         task: The task.
         sample: Which of several attempts at the same task.
         version: The policy's version when the episode began.
+        vocabulary: `Chat.vocabulary` of the sampler, to which all ids belong; empty without a tokenizer.
         tools: Schemas of the tools at the start.
         nodes: The tree, in the order of its growth.
         drift: How often the template rewrote the history.
         seconds: Wall-clock time.
+        id: Its row in the store; 0 before it is stored.
     """
 
     env: str
@@ -71,10 +73,12 @@ class Episode(msgspec.Struct):
     sample: int
     version: str
     env_args: dict[str, Any] = {}
+    vocabulary: str = ""
     tools: tuple[dict[str, Any], ...] = ()
     nodes: list[Node] = []
     drift: int = 0
     seconds: float = 0.0
+    id: int = 0
 
     def add(self, parent: int, kind: Literal["observation", "action"], messages: tuple[Message, ...], **fields: Any) -> Node:
         """Append a node under `parent`."""

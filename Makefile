@@ -1,0 +1,30 @@
+# Two commands: `make demo` and `make test`. Each sets up .venv by itself.
+PYTHON ?= python3
+SEED ?= 0
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test lint benchmark clean
+
+demo: $(READY)
+	$(BIN)/agentgym demo --seed $(SEED) --out runs/demo-$(shell date +%Y%m%d-%H%M%S)
+
+test: $(READY) lint
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+benchmark: $(READY)
+	$(BIN)/python -m tests.benchmarks.rollout
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
+	touch $(READY)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

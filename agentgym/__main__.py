@@ -1,0 +1,5 @@
+"""``python -m agentgym`` is the command ``agentgym``."""
+
+from agentgym.cli.main import main
+
+main()

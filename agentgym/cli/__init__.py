@@ -1,0 +1,1 @@
+"""The command line: `main` finds the commands, `output` is how they all speak, `env` is the first of them."""

@@ -1,0 +1,207 @@
+"""``agentgym env``: list, show, check, validate and begin environments."""
+
+import inspect
+import shlex
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+
+from agentgym.checks import Check, Validation, check_env, validate_env
+from agentgym.cli import scaffold
+from agentgym.cli.output import EnvArgOption, JsonOption, Output, parse_env_args
+from agentgym.env import Environment
+from agentgym.errors import UserError
+from agentgym.messages import to_openai
+from agentgym.registry import make, specs
+from agentgym.tasks import SPLITS
+
+app = typer.Typer(help="List, show, check and begin environments.", no_args_is_help=True)
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Environment, as in `agentgym env list`.")]
+
+
+@app.command("list")
+def list_environments(json: JsonOption = False) -> None:
+    """List all environments, those of installed packages included."""
+    out = Output(json)
+    found = [{"id": i, "family": i.partition("/")[0], "description": _describe(spec)} for i, spec in specs().items()]
+    out.table(("environment", "family", "description"), [tuple(f.values()) for f in found])
+    if found:
+        out.next_steps(f"agentgym env show {found[0]['id']}")
+    out.result({"environments": found})
+
+
+@app.command()
+def show(env: IdArgument, env_arg: EnvArgOption = None, json: JsonOption = False) -> None:
+    """Show an environment's description, tools, tasks and an example."""
+    out = Output(json)
+    with closing(make(env, **parse_env_args(env_arg))) as made:
+        data = _portrait(env, made)
+    out.say(f"{env}\n{data['description']}\n")
+    if data["tools"]:
+        out.table(("tool", "parameters", "description"), [_tool_row(tool["function"]) for tool in data["tools"]])
+    else:
+        out.say("No tools.")
+    out.say("\nTasks: " + ", ".join(f"{split} {'endless' if n is None else n}" for split, n in data["splits"].items()))
+    out.say(f"An episode has at most {data['max_turns']} turns; doing nothing solves {data['floor']:.1%}.")
+    out.say(f"\nTask {data['example']['task']} begins:")
+    for message in data["example"]["messages"]:
+        out.say(f"[{message['role']}] {message['content']}")
+    out.next_steps(f"agentgym env check {env}")
+    out.result(data)
+
+
+@app.command()
+def check(
+    env: Annotated[str | None, typer.Argument(metavar="ID", help="Environment; or use --all.", show_default=False)] = None,
+    every: Annotated[bool, typer.Option("--all", help="Check every environment.")] = False,
+    env_arg: EnvArgOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check that an environment keeps its promises.
+
+    The exit code is 1 when it does not.
+    """
+    if (env is None) != every:
+        raise UserError("say which environment to check: an ID, or --all, and not both")
+    out, arguments = Output(json), parse_env_args(env_arg)
+    names = [env] if env else list(specs())
+    for name in names:
+        if name not in specs():
+            make(name)  # says what is wrong with the name
+    reports = []
+    with out.progress() as bar:
+        for name in bar.track(names, description="Checking"):
+            checks, validation = _check(name, arguments)
+            _print_checks(out, name, checks)
+            reports.append(_report(name, checks, validation))
+    ok = all(r["ok"] for r in reports)
+    if ok:
+        out.next_steps(f"agentgym collect --env {names[0]}")
+    out.result({"ok": ok, "environments": reports} if every else reports[0])
+    if not ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def validate(
+    env: IdArgument,
+    split: Annotated[str, typer.Option(help="Which tasks.")] = "train",
+    limit: Annotated[int, typer.Option(help="How many tasks at most; 0 for the whole of a finite split.", min=0)] = 100,
+    env_arg: EnvArgOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Play tasks with the oracle and with doing nothing.
+
+    The exit code is 1 when the oracle fails, or doing nothing solves more than the environment says.
+    """
+    out = Output(json)
+    out.say(f"Validating {split} tasks of {env}.")
+    with closing(make(env, **parse_env_args(env_arg))) as made:
+        result = validate_env(made, split, limit or None)
+    gold = f"the oracle solved {result.gold_passed}" if result.has_oracle else "there is no oracle"
+    out.say(f"Of {result.tasks} tasks {gold}; doing nothing solved {result.floor_passed} (stated: {result.floor:.1%}).")
+    out.say(f"Not sound: {result.problem}." if result.problem else "The tasks are sound.")
+    out.result({"env": env, "ok": not result.problem, "problem": result.problem} | _counts(result))
+    if result.problem:
+        raise typer.Exit(1)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the package, in lower case.")],
+    parent: Annotated[Path, typer.Option("--dir", help="Where to put its folder.")] = Path("."),
+    install: Annotated[bool, typer.Option(help="Install it in editable mode into this Python.")] = True,
+    json: JsonOption = False,
+) -> None:
+    """Begin an environment of your own.
+
+    Writes a small package that works and passes the checks.
+    """
+    out = Output(json)
+    folder = scaffold.create(name, parent)
+    env_id = scaffold.environment_id(name)
+    out.say(f"Wrote {env_id} to {folder}; the environment is in {name}.py.")
+    installed = install and scaffold.install(folder)
+    if installed:
+        out.say("Installed it in editable mode: what you change takes effect at once.")
+    else:
+        if install:
+            out.say("It could not be installed from here.")
+        out.next_steps(f"pip install -e {shlex.quote(str(folder))}")
+    out.next_steps(f"agentgym env check {env_id}")
+    out.result({"env": env_id, "path": folder, "installed": installed})
+
+
+def _describe(spec: EnvSpec) -> str:
+    """The first line of the class's docstring, or why there is none."""
+    point: Any = spec.entry_point
+    try:
+        described = load_env_creator(point) if isinstance(point, str) else point
+    except Exception as error:  # a broken package is listed as such
+        return f"(cannot be imported: {error})"
+    return (inspect.getdoc(described) or "").partition("\n")[0]
+
+
+def _portrait(env: str, made: Environment) -> dict[str, Any]:
+    """All that `show` shows, as JSON values."""
+    splits = {split: made.tasks(split) for split in SPLITS}
+    opening, info = made.reset(seed=0)
+    return {
+        "env": env,
+        "description": inspect.getdoc(type(made)) or "",
+        "tools": opening.tools,
+        "splits": {split: None if tasks.infinite else len(tasks) for split, tasks in splits.items()},
+        "max_turns": made.max_turns,
+        "floor": made.floor,
+        "example": {"task": info["task"], "messages": [to_openai(m) for m in opening.messages]},
+    }
+
+
+def _tool_row(function: Mapping[str, Any]) -> tuple[str, str, str]:
+    properties: Mapping[str, Any] = function["parameters"]["properties"]
+    parameters = ", ".join(f"{name}: {_type(schema)}" for name, schema in properties.items())
+    return function["name"], parameters, str(function["description"]).partition("\n")[0]
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " | ".join(_type(s) for s in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return " | ".join(repr(value) for value in schema.get("enum", [schema.get("const")]))
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    return str(schema.get("type", "any"))
+
+
+def _check(env: str, arguments: dict[str, Any]) -> tuple[list[Check], Validation | None]:
+    """All checks, and validation as one more."""
+    checks = check_env(env, **arguments)
+    if not checks[0].ok:
+        return checks, None
+    try:
+        with closing(make(env, **arguments)) as made:
+            validation = validate_env(made)
+    except Exception as error:  # a broken environment is what we are here to report
+        return [*checks, Check("the tasks are sound", False, f"{type(error).__name__}: {error}")], None
+    return [*checks, Check("the tasks are sound", not validation.problem, validation.problem)], validation
+
+
+def _print_checks(out: Output, env: str, checks: list[Check]) -> None:
+    failed = [c for c in checks if not c.ok]
+    out.say(f"{env}: {len(checks) - len(failed)} of {len(checks)} checks passed")
+    out.table(("", "check", "what is wrong"), [("ok" if c.ok else "FAILED", c.name, c.detail) for c in checks])
+
+
+def _report(env: str, checks: list[Check], validation: Validation | None) -> dict[str, Any]:
+    failed = [{"name": c.name, "detail": c.detail} for c in checks if not c.ok]
+    return {"env": env, "ok": not failed, "failed": failed} | _counts(validation)
+
+
+def _counts(validation: Validation | None) -> dict[str, Any]:
+    if validation is None:
+        return {"tasks": 0, "gold_passed": 0, "floor_passed": 0}
+    return {"tasks": validation.tasks, "gold_passed": validation.gold_passed, "floor_passed": validation.floor_passed}

@@ -1,0 +1,119 @@
+"""The command ``agentgym``: its commands come from entry points of the group ``agentgym.commands``, its errors end here.
+
+A value of the group is a `typer.Typer` (a group of commands) or a function (one command). A command that cannot be imported
+stays in the list and says what is missing, so that one package or extra that is not there takes no other down.
+
+Exit codes: 0 done, 1 something failed, 2 the request is wrong, 130 interrupted.
+"""
+
+import re
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+import agentgym
+from agentgym.errors import Failure, UserError
+
+GROUP = "agentgym.commands"
+_ORDER = ("env", "collect", "select", "export", "model", "train", "eval", "demo")  # installed metadata lose their order
+
+
+class _Root(TyperGroup):
+    """The one place where errors become exit codes."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_rank)  # Typer puts groups behind commands
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            _exit(f"Error: {error}", 2)
+        except Failure as error:
+            _exit(f"Error: {error}", 1)
+        except ModuleNotFoundError as error:  # commands import what is heavy when they run
+            if not (remedy := _remedy(error)):
+                raise
+            _exit(f"Error: {error}; {remedy}", 2)
+        except KeyboardInterrupt:
+            _exit("Interrupted.", 130)
+
+
+def main() -> None:
+    """Run the command line."""
+    build_app()(prog_name="agentgym")
+
+
+def build_app() -> typer.Typer:
+    """All commands that entry points announce, ours first and in the order of a project's way."""
+    # Plain help and errors: a usage error is two lines, not a box.
+    app = typer.Typer(
+        cls=_Root, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    )
+    app.callback()(_root)
+    for point in entry_points(group=GROUP):
+        _add(app, point)
+    return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"agentgym {agentgym.__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """Environments, exact trajectories, tree search and training for language-model agents."""
+
+
+def _rank(command: str) -> tuple[int, str]:
+    return (_ORDER.index(command) if command in _ORDER else len(_ORDER), command)
+
+
+def _add(app: typer.Typer, point: EntryPoint) -> None:
+    try:
+        command = point.load()
+    except Exception as error:  # a broken command must not break the others
+        takes_all = {"ignore_unknown_options": True, "allow_extra_args": True}
+        stand_in = app.command(point.name, help="(not available here)", context_settings=takes_all, add_help_option=False)
+        stand_in(_unavailable(point.name, error))
+        return
+    if isinstance(command, typer.Typer):
+        command.rich_markup_mode = None
+        app.add_typer(command, name=point.name)
+    else:
+        app.command(point.name)(command)
+
+
+def _unavailable(name: str, error: Exception) -> Callable[[], None]:
+    """Stands in for a command that cannot be imported: whatever it is asked, it says why."""
+    remedy = _remedy(error) or "see `agentgym --help` for what is"
+
+    def unavailable() -> None:
+        raise UserError(f"`agentgym {name}` is not available ({type(error).__name__}: {error}); {remedy}")
+
+    return unavailable
+
+
+def _remedy(error: Exception) -> str:
+    """The extra of this distribution that brings a missing module, as advice; empty when it is nothing of that kind."""
+    missing = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    try:
+        lines = requires("agentgym") or []
+    except PackageNotFoundError:
+        return ""
+    for line in lines:
+        found = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", line)
+        if found and found[1].replace("-", "_").lower() == missing.lower():
+            return f"install it with: pip install 'agentgym[{found[2]}]'"
+    return ""
+
+
+def _exit(text: str, code: int) -> NoReturn:
+    typer.echo(text, err=True)
+    raise typer.Exit(code)

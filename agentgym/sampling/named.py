@@ -1,0 +1,28 @@
+"""A sampler from what is written on the command line."""
+
+from pathlib import Path
+
+from agentgym.dialects import dialect as dialect_named
+from agentgym.errors import UserError
+from agentgym.sampling.base import Sampler
+from agentgym.sampling.scripted import oracle
+
+
+def open_sampler(
+    policy: str, *, temperature: float = 1.0, max_tokens: int = 256, batch: int = 32, dialect: str | None = None
+) -> Sampler:
+    """The sampler that `policy` names: ``oracle``, or a Hugging Face model directory.
+
+    Raises:
+        UserError: no such model, or the extra that it needs is not installed.
+    """
+    if policy == "oracle":
+        return oracle()
+    if not Path(policy).is_dir():
+        raise UserError(f"there is no policy {policy!r}: use `oracle` or a model directory (see `agentgym model init`)")
+    try:
+        from agentgym.sampling.transformers import TransformersSampler  # torch comes with an extra
+    except ImportError as error:
+        raise UserError(f"sampling from a model needs {error.name}: pip install 'agentgym[train]'") from error
+    spoken = dialect_named(dialect) if dialect else None
+    return TransformersSampler(policy, temperature=temperature, max_tokens=max_tokens, max_batch=batch, dialect=spoken)

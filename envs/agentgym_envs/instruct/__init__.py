@@ -1,0 +1,1 @@
+"""Single-turn instructions whose fulfilment a program checks."""

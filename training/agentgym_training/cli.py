@@ -1,0 +1,196 @@
+"""The commands `model init`, `train sft`, `eval` and `demo`. torch is imported when one runs, not when help is shown."""
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from agentgym.cli.output import EnvArgOption, EnvOption, JsonOption, Output, parse_env_args
+
+from agentgym import UserError
+from agentgym_trajectories.cli import (
+    DialectOption,
+    MaxTokensOption,
+    PolicyOption,
+    RunArgument,
+    SeedOption,
+    SelectionOption,
+    SplitOption,
+    TemperatureOption,
+    choose_tasks,
+    play_all,
+)
+from agentgym_trajectories.rollout import Memory, Rollout
+from agentgym_trajectories.store import Store
+
+from .evaluate import Evaluation, evaluate
+
+model = typer.Typer(help="Make models.", no_args_is_help=True)
+train = typer.Typer(help="Train policies.", no_args_is_help=True)
+OutOption = Annotated[Path, typer.Option("--out", help="Directory for the result.")]
+
+
+@model.command("init")
+def init(
+    run: RunArgument,
+    out: OutOption,
+    selection: SelectionOption = None,
+    warmup_steps: Annotated[int, typer.Option("--warmup-steps", min=1, help="Of the copy warm-up.")] = 700,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Make a nano policy for a CPU: tokenizer and chat template learnt from a run, fresh weights, copy warm-up.
+
+    Example: agentgym model init runs/gold --out runs/base
+    """
+    output = Output(json)
+    from .nano import init_model
+
+    _refuse_existing(out)
+    with Store(run) as store:
+        dialogues = [(t.messages, t.episode.tools) for t in store.trajectories(selection)]
+    output.say(f"Making a nano policy from {len(dialogues)} trajectories of {run}.")
+    made = init_model(dialogues, out, seed=seed, warmup_steps=warmup_steps)
+    output.say(f"{made['parameters']:,.0f} parameters, {made['vocabulary']:.0f} tokens, copy loss {made['copy_loss']:.3f}: {out}")
+    output.next_steps(f"agentgym train sft {run} --model {out} --out runs/policy")
+    output.result({"model": str(out), **made})
+
+
+@train.command("sft")
+def sft(
+    run: RunArgument,
+    model: Annotated[Path, typer.Option("--model", help="Hugging Face model directory to begin with.")],
+    out: OutOption,
+    selection: SelectionOption = None,
+    mix: Annotated[Path | None, typer.Option("--mix", help="A run of general instructions to mix in.")] = None,
+    eta: Annotated[float, typer.Option("--eta", min=0.0, max=0.99, help="Share of rows that come from --mix.")] = 0.2,
+    epochs: Annotated[float, typer.Option("--epochs", help="How often each row is seen.")] = 1.0,
+    max_steps: Annotated[int | None, typer.Option("--max-steps", min=1, help="Steps, instead of --epochs.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows in a step.")] = 16,
+    lr: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = 2e-5,
+    lora_rank: Annotated[int, typer.Option("--lora-rank", min=0, help="Train LoRA adapters of this rank; 0: all weights.")] = 0,
+    max_length: Annotated[int | None, typer.Option("--max-length", min=1, help="Leave longer rows out.")] = None,
+    save_steps: Annotated[int | None, typer.Option("--save-steps", min=1, help="Steps between checkpoints.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Fine-tune a model on trajectories: loss on the agent's own tokens only.
+
+    Example: agentgym train sft runs/gold --selection default --model runs/base --out runs/policy --lr 2e-3
+    """
+    output = Output(json)
+    from .rows import mixed, training_rows
+    from .sft import Lora, Sft, train_sft
+
+    if not resume:
+        _refuse_existing(out)
+    with Store(run) as store:
+        rows = training_rows(store.trajectories(selection), model)
+    if mix:
+        with Store(mix) as store:
+            rows = mixed(rows, training_rows(store.trajectories(), model), eta, seed)
+    lora = Lora(rank=lora_rank, alpha=2 * lora_rank) if lora_rank else None
+    config = Sft(
+        epochs=epochs,
+        max_steps=max_steps,
+        batch_size=batch_size,
+        lr=lr,
+        lora=lora,
+        max_length=max_length,
+        save_steps=save_steps,
+        seed=seed,
+    )
+    output.say(f"Fine-tuning {model} on {len(rows)} rows of {run} into {out}.")
+    done = train_sft(model, rows, out, config, resume=resume)
+    output.say(f"{done['steps']:.0f} steps, {done['tokens_per_second']:,.0f} tokens/s, loss {done['loss']:.4f}: {out}")
+    output.next_steps(f"agentgym eval --env ENV --policy {out}")
+    output.result({"model": str(out), "rows": len(rows), **done})
+
+
+def evaluate_command(
+    env: EnvOption,
+    policy: PolicyOption,
+    split: SplitOption = "test",
+    tasks: Annotated[int, typer.Option("--tasks", min=1, help="How many tasks.")] = 200,
+    start: Annotated[int, typer.Option("--start", min=0, help="The first task's number.")] = 0,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Episodes of each task.")] = 1,
+    out: Annotated[Path | None, typer.Option("--out", help="Keep the episodes in this run.")] = None,
+    temperature: TemperatureOption = 0.0,
+    max_tokens: MaxTokensOption = 256,
+    dialect: DialectOption = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Episodes in flight.")] = 64,
+    seed: SeedOption = 0,
+    env_arg: EnvArgOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure a policy: success with a 95 % interval over tasks, mistakes by category, turns, tokens.
+
+    Example: agentgym eval --env desk/Orders-v0 --policy runs/policy
+    """
+    output = Output(json)
+    arguments = parse_env_args(env_arg)
+    chosen = choose_tasks(env, arguments, split, start, tasks)
+    output.say(f"Evaluating {policy} on {len(chosen)} tasks x {samples} of {env} ({split}).")
+    began = time.perf_counter()
+    plan = Rollout(env, arguments, samples, seed, concurrency)
+    with Store(out, create=True) if out else nullcontext(Memory()) as sink:
+        progress = play_all(plan, chosen, policy, sink, output, temperature, max_tokens, dialect)
+        measured = evaluate(sink.episodes() if isinstance(sink, Store) else sink.episodes, progress.failed)
+    show(measured, output)
+    output.result({**measured.to_dict(), "seconds": round(time.perf_counter() - began, 2)})
+
+
+def demo(
+    out: OutOption = Path("runs/demo"),
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Teach a nano policy to use tools, from nothing: collect, select, train, evaluate. Minutes on two cores.
+
+    Example: agentgym demo --out runs/demo
+    """
+    output = Output(json)
+    from .demo import Size
+    from .demo import demo as run
+
+    _refuse_existing(out)
+    outcome = run(out, seed, output, Size())
+    rows = [
+        (name, f"{e.success:.1%}", f"{e.low:.1%} to {e.high:.1%}", str(e.episodes))
+        for name, e in (("before", outcome.before), ("after", outcome.after))
+    ]
+    output.table(("training", "held-out success", "95 % interval", "tasks"), rows)
+    output.say(f"{outcome.seconds:.0f} s in all; picture: {outcome.picture}; policy: {out / 'policy'}")
+    output.next_steps(f"agentgym eval --env desk/Orders-v0 --env-arg level=hard --policy {out / 'policy'}")
+    output.result(
+        {
+            "success_before": outcome.before.success,
+            "success_after": outcome.after.success,
+            "seconds": round(outcome.seconds, 1),
+            "episodes": outcome.episodes,
+            "before": outcome.before.to_dict(),
+            "after": outcome.after.to_dict(),
+            "picture": str(outcome.picture),
+        }
+    )
+
+
+def show(measured: Evaluation, output: Output) -> None:
+    """An evaluation for people."""
+    lines: list[tuple[str, Any]] = [
+        ("success", f"{measured.success:.1%}  ({measured.low:.1%} to {measured.high:.1%})"),
+        ("episodes", f"{measured.episodes}, and {measured.failed} failed"),
+        ("reward", f"{measured.reward:.3f}"),
+        ("turns", f"{measured.turns:.1f}"),
+        ("tokens sampled", f"{measured.tokens:.0f}"),
+    ]
+    lines += [(f"success, {level}", f"{share:.1%}") for level, share in measured.by_difficulty.items() if level]
+    lines += [(f"mistakes, {category}", f"{share:.2f} an episode") for category, share in measured.errors.items()]
+    output.table(("", ""), lines)
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} exists already: choose another --out, or remove it")

@@ -1,0 +1,92 @@
+"""How good a policy is: success with a confidence interval, and what went wrong."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from agentgym_trajectories import Episode, Trajectory
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured over the episodes of an evaluation.
+
+    Attributes:
+        success: Share of episodes that solved their task.
+        low: Lower end of the 95 % confidence interval of `success`, by bootstrap over tasks.
+        high: Its upper end.
+        episodes: Episodes that count.
+        failed: Episodes that environment or sampler voided; they count nowhere.
+        reward: Mean summed reward.
+        turns: Mean actions of an episode.
+        tokens: Mean sampled tokens of an episode.
+        errors: The agent's mistakes by category, for each episode.
+        stops: Episodes by the reason of their end.
+        by_difficulty: Success by difficulty.
+    """
+
+    success: float
+    low: float
+    high: float
+    episodes: int
+    failed: int
+    reward: float
+    turns: float
+    tokens: float
+    errors: dict[str, float]
+    stops: dict[str, int]
+    by_difficulty: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+def evaluate(episodes: Iterable[Episode], failed: int = 0, seed: int = 0) -> Evaluation:
+    """Measure finished episodes; of an episode with several paths, the one with the highest reward counts."""
+    best: list[Trajectory] = [max(e.trajectories(), key=lambda t: t.reward) for e in episodes]
+    solved: dict[str, list[float]] = defaultdict(list)
+    levels: dict[str, list[float]] = defaultdict(list)
+    for t in best:
+        solved[t.episode.task.id].append(float(t.success))
+        levels[t.episode.task.difficulty].append(float(t.success))
+    count = max(1, len(best))
+    low, high = bootstrap(list(solved.values()), seed)
+    return Evaluation(
+        success=sum(t.success for t in best) / count,
+        low=low,
+        high=high,
+        episodes=len(best),
+        failed=failed,
+        reward=sum(t.reward for t in best) / count,
+        turns=sum(len(t.actions) for t in best) / count,
+        tokens=sum(t.sampled_tokens for t in best) / count,
+        errors={k: n / count for k, n in sorted(Counter(str(e) for t in best for e in t.errors).items())},
+        stops=dict(Counter(str(t.leaf.end or "") for t in best)),
+        by_difficulty={k: float(np.mean(v)) for k, v in sorted(levels.items())},
+    )
+
+
+def bootstrap(groups: list[list[float]], seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean over all values, drawing whole groups (tasks) with replacement.
+
+    Tasks, not episodes, are drawn: attempts at one task are not independent (Efron & Tibshirani 1993, chapter 8).
+
+    Args:
+        groups: The values of each task.
+        seed: Of the draws.
+    """
+    if not groups:
+        return 0.0, 1.0
+    sums, sizes = np.array([sum(g) for g in groups]), np.array([len(g) for g in groups])
+    rng = np.random.default_rng(seed)
+    means = np.empty(RESAMPLES)
+    for i in range(RESAMPLES):
+        drawn = rng.integers(len(groups), size=len(groups))
+        means[i] = sums[drawn].sum() / sizes[drawn].sum()
+    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))

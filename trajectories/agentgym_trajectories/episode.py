@@ -1,0 +1,125 @@
+"""One episode: environment x sampler x tokens -> nodes."""
+
+import asyncio
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from agentgym import AgentGymError, Environment, EnvironmentFailure, Message, Observation, StopReason, Task, UserError
+from agentgym.sampling import Sample, Sampler, SampleRequest
+from agentgym.tokens import Conversation
+from agentgym_trajectories.tree import Episode, Node
+
+T = TypeVar("T")
+
+
+class Walk:
+    """An agent walking through an environment, writing down every turn as a node of an episode.
+
+    Args:
+        env: A live environment that nobody else uses meanwhile.
+        sampler: Writes the agent's turns.
+        episode: Where the nodes go.
+        seed: Of the environment and, with the number of the turn, of each sampled turn.
+    """
+
+    def __init__(self, env: Environment, sampler: Sampler, episode: Episode, seed: int = 0) -> None:
+        self.env, self.sampler, self.episode, self.seed = env, sampler, episode, seed
+        self.messages: list[Message] = []
+        self.parent = -1
+        self._tokens: Conversation | None = None
+
+    async def start(self) -> None:
+        """Reset the environment and write the root."""
+        observation, _ = await self._call(self.env.reset, seed=self.seed, options={"task": self.episode.task})
+        self.episode.tools = observation.tools
+        if self.sampler.chat is not None:
+            self.episode.vocabulary = self.sampler.chat.vocabulary
+            self._tokens = Conversation(self.sampler.chat, observation.tools)
+        self._observe(observation, self.env.state_key())
+
+    async def turn(self) -> bool:
+        """Sample one action, take it, write both sides down. Returns whether the episode goes on."""
+        prompt = self._tokens.ids if self._tokens else None
+        if prompt is not None and self.sampler.context is not None and len(prompt) >= self.sampler.context:
+            return self._out_of_context()
+        seed = zlib.crc32(b"%d/%d" % (self.seed, len(self.episode.nodes)))
+        request = SampleRequest(self.messages, self.episode.tools, prompt, seed, self.env)
+        (sample,) = await self.sampler.sample([request])
+        node = self._act(sample)
+        observation, reward, terminated, truncated, info = await self._call(self.env.step, sample.message)
+        node.reward, node.rewards, node.errors = float(reward), info["rewards"], info["errors"]
+        node.state_key = self.env.state_key()
+        if terminated or truncated:
+            node.end = StopReason.TERMINATED if terminated else StopReason.MAX_TURNS
+            node.success = bool(info["success"])
+            return False
+        self._observe(observation)
+        return True
+
+    def _observe(self, observation: Observation, state_key: str = "") -> None:
+        self.messages.extend(observation.messages)
+        ids, branches = self._tokens.observe(observation.messages) if self._tokens else (None, False)
+        if branches:
+            self.episode.drift += 1
+        shown, parent = (tuple(self.messages), -1) if branches else (observation.messages, self.parent)
+        self.parent = self.episode.add(parent, "observation", shown, token_ids=ids, state_key=state_key).id
+
+    def _act(self, sample: Sample) -> Node:
+        self.messages.append(sample.message)
+        if self._tokens is not None:
+            if sample.token_ids is None:
+                raise UserError("this sampler has a tokenizer but gave no token ids")
+            self._tokens.act(sample.message, sample.token_ids)
+        node = self.episode.add(
+            self.parent,
+            "action",
+            (sample.message,),
+            token_ids=sample.token_ids,
+            logprobs=sample.logprobs,
+            version=sample.version,
+            cut=sample.finish == "length",
+        )
+        self.parent = node.id
+        return node
+
+    def _out_of_context(self) -> bool:
+        if len(self.episode.nodes) == 1:
+            raise UserError(f"task {self.episode.task.id} alone fills the context of {self.sampler.context} tokens")
+        last = [n for n in self.episode.nodes if n.kind == "action"][-1]
+        last.end, last.success = StopReason.CONTEXT_LENGTH, False
+        self.episode.nodes.pop()  # the observation that nobody could answer
+        return False
+
+    async def _call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call the environment, in a thread if it blocks; whatever it raises by accident is its own failure."""
+        try:
+            if self.env.blocking:
+                return await asyncio.to_thread(function, *args, **kwargs)
+            return function(*args, **kwargs)
+        except AgentGymError:
+            raise
+        except Exception as error:
+            raise EnvironmentFailure(f"{type(error).__name__}: {error}") from error
+
+
+async def play(env: Environment, sampler: Sampler, episode: Episode, seed: int = 0) -> Episode:
+    """Play one episode to its end.
+
+    Raises:
+        EnvironmentFailure: the environment broke.
+        SamplerFailure: inference broke.
+    """
+    began = time.perf_counter()
+    walk = Walk(env, sampler, episode, seed)
+    await walk.start()
+    while await walk.turn():
+        pass
+    episode.seconds = time.perf_counter() - began
+    return episode
+
+
+def new_episode(env_id: str, env_args: dict[str, Any], task: Task, sample: int, version: str) -> Episode:
+    """An episode of which nothing has happened yet."""
+    return Episode(env_id, task, sample, version, env_args, nodes=[])

@@ -1,0 +1,171 @@
+"""Many episodes at once, on asyncio: every finished turn goes straight back to the sampler, nothing runs in lockstep.
+
+Each worker owns one environment and plays one episode after the other. A failure of the environment or of the sampler voids
+the attempt: it is recorded apart, has no reward, and is tried again up to a cap with a new seed. Beyond the cap the episode
+is missing from the results, not counted as zero, so a failure that depends on what the agent does (its code kills the
+container, say) biases the results towards agents that do not do that; the count of failures is therefore always shown.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agentgym import Environment, Failure, Task, make
+from agentgym.sampling import Sampler
+from agentgym_trajectories.episode import new_episode, play
+from agentgym_trajectories.tree import Episode
+
+FLUSH_SECONDS = 0.1
+HOPELESS = 8  # so many episodes lost and none played: it is no bad luck, stop and say why
+
+
+class Sink(Protocol):
+    """Where episodes go: a `Store`, or `Memory`."""
+
+    def add(self, episode: Episode) -> None:
+        """Keep a finished episode."""
+
+    def add_failure(self, episode: Episode, attempt: int, failure: Failure) -> None:
+        """Keep the record of a failed attempt."""
+
+    def finished(self, env: str, env_args: dict[str, Any], version: str) -> set[tuple[str, int]]:
+        """Task ids and sample indices that need not be played again."""
+
+    def flush(self) -> None:
+        """Make what was added durable."""
+
+
+@dataclass
+class Memory:
+    """A sink without a file."""
+
+    episodes: list[Episode] = field(default_factory=list)
+    failures: list[tuple[Episode, int, Failure]] = field(default_factory=list)
+
+    def add(self, episode: Episode) -> None:
+        """Keep a finished episode."""
+        self.episodes.append(episode)
+
+    def add_failure(self, episode: Episode, attempt: int, failure: Failure) -> None:
+        """Keep the record of a failed attempt."""
+        self.failures.append((episode, attempt, failure))
+
+    def finished(self, env: str, env_args: dict[str, Any], version: str) -> set[tuple[str, int]]:
+        """What was added before."""
+        same = (e for e in self.episodes if (e.env, e.env_args, e.version) == (env, env_args, version))
+        return {(e.task.id, e.sample) for e in same}
+
+    def flush(self) -> None:
+        """Nothing to do."""
+
+
+@dataclass
+class Progress:
+    """How far a rollout is: episodes asked for, found finished, played now, failed for good, and failed attempts."""
+
+    asked: int = 0
+    resumed: int = 0
+    played: int = 0
+    failed: int = 0
+    attempts_failed: int = 0
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What to play.
+
+    Attributes:
+        env: Id of the environment.
+        env_args: Its arguments.
+        samples: Attempts at each task: the group.
+        seed: Of environments and sampling; with it, the task and the sample index, an episode is repeatable.
+        concurrency: Episodes in flight.
+        attempts: Tries for each episode before it counts as failed.
+    """
+
+    env: str
+    env_args: dict[str, Any] = field(default_factory=dict)
+    samples: int = 1
+    seed: int = 0
+    concurrency: int = 64
+    attempts: int = 3
+
+    async def run(
+        self, tasks: Iterable[Task], sampler: Sampler, sink: Sink, report: Callable[[Progress], None] = lambda _: None
+    ) -> Progress:
+        """Play `samples` episodes of every task that the sink does not hold yet, and put them there.
+
+        Args:
+            tasks: Drawn lazily.
+            sampler: The policy.
+            sink: Where episodes go.
+            report: Called ten times a second and at the end.
+
+        Raises:
+            Failure: the first `HOPELESS` episodes were all lost.
+        """
+        progress = Progress()
+        jobs = self._jobs(tasks, sink.finished(self.env, self.env_args, sampler.version), progress)
+        flusher = asyncio.create_task(_flush_often(sink, report, progress))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.concurrency):
+                    group.create_task(self._work(jobs, sampler, sink, progress))
+        except* Exception as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            flusher.cancel()
+            sink.flush()
+            report(progress)
+        return progress
+
+    def _jobs(self, tasks: Iterable[Task], done: set[tuple[str, int]], progress: Progress) -> Iterator[tuple[Task, int]]:
+        for task in tasks:
+            for sample in range(self.samples):
+                progress.asked += 1
+                if (task.id, sample) in done:
+                    progress.resumed += 1
+                else:
+                    yield task, sample
+
+    async def _work(
+        self,
+        jobs: Iterator[tuple[Task, int]],
+        sampler: Sampler,
+        sink: Sink,
+        progress: Progress,
+    ) -> None:
+        job = next(jobs, None)
+        if job is None:
+            return
+        with closing(make(self.env, **self.env_args)) as env:
+            while job is not None:
+                await self._play(env, *job, sampler, sink, progress)
+                await asyncio.sleep(0)  # neither environment nor sampler need have waited, and Ctrl-C wants to be heard
+                job = next(jobs, None)
+
+    async def _play(self, env: Environment, task: Task, sample: int, sampler: Sampler, sink: Sink, progress: Progress) -> None:
+        for attempt in range(self.attempts):
+            episode = new_episode(self.env, self.env_args, task, sample, sampler.version)
+            seed = zlib.crc32(f"{self.seed}/{task.id}/{sample}/{attempt}".encode())
+            try:
+                sink.add(await play(env, sampler, episode, seed))
+            except Failure as failure:
+                progress.attempts_failed += 1
+                sink.add_failure(episode, attempt, failure)
+                if not progress.played and progress.failed >= HOPELESS:
+                    raise
+            else:
+                progress.played += 1
+                return
+        progress.failed += 1
+
+
+async def _flush_often(sink: Sink, report: Callable[[Progress], None], progress: Progress) -> None:
+    while True:
+        await asyncio.sleep(FLUSH_SECONDS)
+        sink.flush()
+        report(progress)

@@ -1,0 +1,232 @@
+"""One SQLite file for each run: crash-safe, resumable, queryable, with many writers.
+
+An episode is one row: its key (environment, arguments, task, sample, policy version; unique, so that finishing twice is
+impossible), columns to search by, and its tree as JSON, which SQLite's own JSON functions can read. A row is four times
+cheaper to write than a row for each node. Failures stand apart from results, with all their attempts.
+
+Durability: write-ahead log with synchronous=NORMAL. What was flushed survives the death of the process at any point; a loss
+of power may cost the last moments, never the file.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from agentgym import Failure, Task, UserError
+from agentgym_trajectories.tree import Episode, Node, Trajectory
+
+FILE = "episodes.db"
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE toolsets (id INTEGER PRIMARY KEY, schemas TEXT NOT NULL UNIQUE);
+CREATE TABLE episodes (
+    id INTEGER PRIMARY KEY,
+    env TEXT NOT NULL, env_args TEXT NOT NULL, task TEXT NOT NULL, sample INTEGER NOT NULL, version TEXT NOT NULL,
+    split TEXT NOT NULL, difficulty TEXT NOT NULL,
+    success INTEGER NOT NULL, reward REAL NOT NULL, stop TEXT NOT NULL,
+    turns INTEGER NOT NULL, tokens INTEGER NOT NULL, errors INTEGER NOT NULL, drift INTEGER NOT NULL,
+    seconds REAL NOT NULL, created REAL NOT NULL,
+    vocabulary TEXT NOT NULL, toolset INTEGER NOT NULL REFERENCES toolsets, task_json TEXT NOT NULL, nodes TEXT NOT NULL,
+    UNIQUE (env, env_args, version, task, sample)
+);
+CREATE TABLE failures (
+    id INTEGER PRIMARY KEY,
+    env TEXT NOT NULL, env_args TEXT NOT NULL, task TEXT NOT NULL, sample INTEGER NOT NULL, version TEXT NOT NULL,
+    attempt INTEGER NOT NULL, kind TEXT NOT NULL, message TEXT NOT NULL, created REAL NOT NULL
+);
+CREATE TABLE selections (
+    name TEXT NOT NULL, episode INTEGER NOT NULL REFERENCES episodes, leaf INTEGER NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (name, episode, leaf)
+) WITHOUT ROWID;
+"""
+_INSERT = f"INSERT OR IGNORE INTO episodes VALUES (NULL{', ?' * 20})"
+_BUFFER = 256  # episodes; more are written at once
+_nodes_decoder = msgspec.json.Decoder(list[Node])
+_task_decoder = msgspec.json.Decoder(Task)
+_encode = msgspec.json.Encoder().encode
+
+
+class Store:
+    """The episodes of a run.
+
+    Args:
+        path: The run's directory (the file in it is called `FILE`) or the file itself.
+        create: Make it if it is not there.
+
+    Raises:
+        UserError: there is no store, it is no store, or it was written by a newer version.
+    """
+
+    def __init__(self, path: Path | str, *, create: bool = False) -> None:
+        path = Path(path)
+        self.path = path if path.suffix == ".db" else path / FILE
+        if not create and not self.path.is_file():
+            raise UserError(f"there are no episodes at {path}: collect some with `agentgym collect --out {path}`")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._buffer: list[tuple[Any, ...]] = []
+        self._toolsets: dict[int, tuple[object, int]] = {}
+        self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._migrate()
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise UserError(f"{self.path} is no store of episodes ({error}): choose another path") from error
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is buffered and close the file."""
+        self.flush()
+        self._db.close()
+
+    # ---- writing -------------------------------------------------------------------------------------------------------
+
+    def add(self, episode: Episode) -> None:
+        """Keep a finished episode; it is on disk after the next `flush`. One that is there already is ignored."""
+        self._buffer.append(self._row(episode))
+        if len(self._buffer) >= _BUFFER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write all buffered episodes in one transaction."""
+        if self._buffer:
+            rows, self._buffer = self._buffer, []
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(_INSERT, rows)
+            self._db.execute("COMMIT")
+
+    def add_failure(self, episode: Episode, attempt: int, failure: Failure) -> None:
+        """Keep the record of an attempt that failed through nobody's action."""
+        row = (*_key(episode), attempt, type(failure).__name__, str(failure), time.time())
+        self._db.execute(f"INSERT INTO failures VALUES (NULL{', ?' * 9})", row)
+
+    def add_selection(self, name: str, verdicts: Iterable[tuple[Trajectory, str]]) -> None:
+        """Replace the selection `name`: for each trajectory the reason why it was dropped, empty if it was kept."""
+        rows = [(name, t.episode.id, t.leaf.id, reason) for t, reason in verdicts]
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute("DELETE FROM selections WHERE name = ?", (name,))
+        self._db.executemany("INSERT INTO selections VALUES (?, ?, ?, ?)", rows)
+        self._db.execute("COMMIT")
+
+    # ---- reading -------------------------------------------------------------------------------------------------------
+
+    def finished(self, env: str, env_args: dict[str, Any], version: str) -> set[tuple[str, int]]:
+        """Task ids and sample indices that need not be played again."""
+        self.flush()
+        where = (env, _args(env_args), version)
+        query = "SELECT task, sample FROM episodes WHERE env = ? AND env_args = ? AND version = ?"
+        return set(self._db.execute(query, where))
+
+    def episodes(self) -> Iterator[Episode]:
+        """All episodes, in the order of their end."""
+        self.flush()
+        query = """SELECT e.id, env, task_json, sample, version, env_args, vocabulary, schemas, nodes, drift, seconds
+                   FROM episodes e JOIN toolsets t ON t.id = e.toolset ORDER BY e.id"""
+        tools: dict[str, tuple[dict[str, Any], ...]] = {}
+        for row_id, env, task, sample, version, args, vocabulary, schemas, nodes, drift, seconds in self._db.execute(query):
+            if schemas not in tools:
+                tools[schemas] = tuple(msgspec.json.decode(schemas))
+            yield Episode(
+                env,
+                _task_decoder.decode(task),
+                sample,
+                version,
+                msgspec.json.decode(args),
+                vocabulary,
+                tools[schemas],
+                _nodes_decoder.decode(nodes),
+                drift,
+                seconds,
+                row_id,
+            )
+
+    def trajectories(self, selection: str | None = None) -> Iterator[Trajectory]:
+        """All trajectories, or those that a selection kept.
+
+        Raises:
+            UserError: there is no such selection.
+        """
+        kept = None if selection is None else self._kept(selection)
+        for episode in self.episodes():
+            for trajectory in episode.trajectories():
+                if kept is None or (episode.id, trajectory.leaf.id) in kept:
+                    yield trajectory
+
+    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of any read-only query over the tables `episodes`, `failures`, `selections` and `toolsets`."""
+        self.flush()
+        return self._db.execute(sql, parameters).fetchall()
+
+    def _kept(self, selection: str) -> set[tuple[int, int]]:
+        rows = self.query("SELECT episode, leaf, reason FROM selections WHERE name = ?", selection)
+        if not rows:
+            raise UserError(f"{self.path} has no selection {selection!r}: make it with `agentgym select`")
+        return {(episode, leaf) for episode, leaf, reason in rows if not reason}
+
+    # ---- inside --------------------------------------------------------------------------------------------------------
+
+    def _migrate(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._db.execute("COMMIT")
+        if version > SCHEMA_VERSION:
+            self._db.close()
+            raise UserError(f"{self.path} was written by a newer agentgym (schema {version}): upgrade to read it")
+
+    def _row(self, episode: Episode) -> tuple[Any, ...]:
+        best = max(episode.trajectories(), key=lambda t: t.reward)
+        task = episode.task
+        actions = [n for n in episode.nodes if n.kind == "action"]
+        return (
+            *_key(episode),
+            task.split,
+            task.difficulty,
+            best.success,
+            best.reward,
+            str(best.leaf.end or ""),
+            len(best.actions),
+            sum(len(n.token_ids or ()) for n in actions),
+            sum(len(n.errors) for n in actions),
+            episode.drift,
+            episode.seconds,
+            time.time(),
+            episode.vocabulary,
+            self._toolset(episode.tools),
+            _encode(task).decode(),
+            _encode(episode.nodes).decode(),
+        )
+
+    def _toolset(self, tools: tuple[dict[str, Any], ...]) -> int:
+        known = self._toolsets.get(id(tools))
+        if known and known[0] is tools:  # environments hand out the same tuple again and again
+            return known[1]
+        schemas = msgspec.json.encode(tools, order="deterministic").decode()
+        self._db.execute("INSERT OR IGNORE INTO toolsets (schemas) VALUES (?)", (schemas,))
+        (row_id,) = self._db.execute("SELECT id FROM toolsets WHERE schemas = ?", (schemas,)).fetchone()
+        if len(self._toolsets) > 1000:  # environments that make new tools for every task
+            self._toolsets.clear()
+        self._toolsets[id(tools)] = (tools, row_id)
+        return int(row_id)
+
+
+def _args(env_args: dict[str, Any]) -> str:
+    return msgspec.json.encode(env_args, order="deterministic").decode() if env_args else "{}"
+
+
+def _key(episode: Episode) -> tuple[str, str, str, int, str]:
+    return episode.env, _args(episode.env_args), episode.task.id, episode.sample, episode.version
