@@ -47,6 +47,7 @@ def test_turns_are_written_as_the_dialect_writes_them(nano_chat):
         assistant("I look.", call("a", x=1), call("b", y=[None, 2.5], z={"k": "v"})),
         assistant("Yes.", thinking="Is it so?\nIt is."),
         assistant("", call("a"), thinking="Look."),
+        assistant(thinking="Only thought."),
     ]
     for turn in turns:
         conversation = Conversation(nano_chat)
