@@ -37,7 +37,7 @@ PIECES = (
     r"\p{N}"
     r'|(?:["\s{}\[\],]*"[a-z_]+"\s*:\s*)+["\[{]*(?:[A-Z](?=\p{N}))?'
     r'|[^\p{N}"{}\[\]\n]+\n?'
-    r'|["{}\[\]]+\n?'
+    r'|["{}\[\]](?:["{}\[\],]*["{}\[\]])?\n?'
     r"|\n"
 )
 
@@ -53,7 +53,7 @@ TEMPLATE = """\
 {% if message.reasoning_content %}<think>
 {{ message.reasoning_content }}
 </think>
-{% endif %}{{ message.content }}
+{% if message.content or message.tool_calls %}{{ '\\n' }}{% endif %}{% endif %}{{ message.content }}
 {%- for call in message.tool_calls or [] %}{% if message.content or not loop.first %}{{ '\\n' }}{% endif %}<tool_call>
 {"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}
 </tool_call>{% endfor %}<|im_end|>
@@ -183,10 +183,11 @@ def copy_warmup(
         drawn = words[torch.randint(len(words), shape, generator=generator)]
         numbers = digits[torch.randint(10, shape, generator=generator)]
         text = torch.where(torch.rand(shape, generator=generator) < 0.5, drawn, numbers)
-        logits = model(input_ids=torch.cat([text, separator, text[:, :-1]], 1), use_cache=False).logits[:, n:]
+        ids = torch.cat([text, separator, text[:, :-1]], 1)
+        logits = model(input_ids=ids, use_cache=False, logits_to_keep=n).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), text.flatten())
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

@@ -22,7 +22,7 @@ from agentgym import (
     tool,
 )
 
-from .requests import RULES, apply, fact, forbidden, from_task, make_task, plan, sentence
+from .requests import RULES, apply, fact, forbidden, from_task, label, make_task, plan, sentence
 from .store import Order, Product, Store, build, differing_rows, money
 
 LEVELS = ("easy", "medium", "hard")
@@ -102,23 +102,23 @@ class Orders(Environment):
     # ---- what the agent may do -----------------------------------------------------------------------------------------
 
     @tool
-    def list_orders(self, customer_id: str) -> list[dict[str, Any]]:
-        """List what a customer ordered: each item with its order."""
+    def list_orders(self, customer_id: str) -> list[str]:
+        """List what a customer ordered: each item with the id of its order."""
         if customer_id not in self._store.customers:
             raise ToolError(f"there is no customer {customer_id}")
         found = [o for o in self._store.orders.values() if o.customer_id == customer_id]
-        return [{"name": self._name(i), "order_id": o.order_id} for o in found for i in self._goods(o)]
+        return [label(self._store, i, o.order_id) for o in found for i in self._goods(o)]
 
     @tool
     def get_order(self, order_id: str) -> dict[str, Any]:
-        """Read one order."""
+        """Read one order, each item with its product id."""
         order, payment = self._store.order(order_id), self._store.payments[order_id]
         self.state.read.add(order_id)
         shown: dict[str, Any] = {"customer_id": order.customer_id, "status": order.status}
         if order.days is not None:
             shown["days"] = order.days
         shown |= {"paid": money(payment.paid), "by": payment.method, "address": order.address}
-        return shown | {"items": [{"name": self._name(i), "product_id": i} for i in self._goods(order)]}
+        return shown | {"items": [label(self._store, i, i) for i in self._goods(order)]}
 
     @tool
     def get_customer(self, customer_id: str) -> dict[str, Any]:
@@ -195,9 +195,9 @@ class Orders(Environment):
     def oracle(self) -> Message:
         """Read what is needed, act if the rules allow it, go to the next request; answer in the end."""
         for r in self.requests:
-            for wanted in plan(self.start, self.customer, r):
+            for note, wanted in plan(self.start, self.customer, r):
                 if _signature(wanted) not in self.state.made:
-                    return assistant("", wanted)
+                    return assistant(note, wanted)
         return assistant(" ".join(sentence(r.kind, f) for r, f in zip(self.requests, self.facts, strict=True)))
 
     def _states_facts(self, answer: str) -> bool:
@@ -217,9 +217,6 @@ class Orders(Environment):
 
     def _goods(self, order: Order) -> list[str]:
         return [i.product_id for i in self._store.items_of(order.order_id)]
-
-    def _name(self, product_id: str) -> str:
-        return self._store.products[product_id].name
 
     def _shown(self, product: Product) -> dict[str, Any]:
         self.state.read.add(product.product_id)

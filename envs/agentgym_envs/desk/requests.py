@@ -103,16 +103,31 @@ def forbidden(store: Store, customer: str, r: Request) -> str | None:
     return None
 
 
-def plan(store: Store, customer: str, r: Request) -> Iterator[ToolCall]:
-    """The calls that serve the request, reading before acting; `store` is the shop before anything was done."""
+def plan(store: Store, customer: str, r: Request) -> Iterator[tuple[str, ToolCall]]:
+    """The calls that serve the request, reading before acting; `store` is the shop before anything was done.
+
+    Where an id has to be looked up by a name, the call comes with a note that says what was found, as agents that reason
+    before they act do (Yao et al. 2023, "ReAct"): a small policy learns to find and then to copy, but not both at once.
+    """
     if r.named:
-        yield call("list_orders", customer_id=customer)
-    yield call("get_order", order_id=r.order)
+        yield "", call("list_orders", customer_id=customer)
+        yield _found(store, r.product, r.order), call("get_order", order_id=r.order)
+    else:
+        yield "", call("get_order", order_id=r.order)
     rule = forbidden(store, customer, r)
     if r.kind == "exchange" and rule in (None, "R5"):
-        yield call("find_product", name=store.products[r.new].name) if r.named else call("get_product", product_id=r.new)
+        yield "", call("find_product", name=store.products[r.new].name) if r.named else call("get_product", product_id=r.new)
     if rule is None and (action := change(r)):
-        yield action
+        yield _found(store, r.product, r.product) if r.kind in ITEM_KINDS else "", action
+
+
+def label(store: Store, product_id: str, found: str) -> str:
+    """A product's name with the id that goes with it, of its order or its own: "toy train (O12345)"."""
+    return f"{store.products[product_id].name} ({found})"
+
+
+def _found(store: Store, product_id: str, found: str) -> str:
+    return f'I found "{label(store, product_id, found)}".'
 
 
 def change(r: Request) -> ToolCall | None:

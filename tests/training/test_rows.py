@@ -1,0 +1,96 @@
+import dataclasses
+
+import msgspec
+import pytest
+
+from agentgym import assistant, call, user
+from agentgym.tokens import Chat, Conversation
+from agentgym_training.rows import Row, rows
+from agentgym_trajectories.tree import Episode, Node, Trajectory
+
+
+def written_by(row: Row, chat: Chat) -> str:
+    return chat.tokenizer.decode([i for i, w in zip(row.input_ids, row.weights, strict=True) if w])
+
+
+def check(row: Row, trajectory: Trajectory, chat: Chat) -> None:
+    """Weight stands on exactly what the agent wrote, ends of turns included."""
+    assert len(row.input_ids) == len(row.weights)
+    assert set(row.weights) == {0.0, 1.0}
+    turns = [chat.dialect.render(n.messages[0]) + chat.turn_end for n in trajectory.actions]
+    assert written_by(row, chat) == "".join(turns)
+
+
+def test_messages_become_exact_masks(nano_chat, demonstrations):
+    for trajectory in demonstrations[:20]:
+        (row,) = rows(trajectory, nano_chat)
+        check(row, trajectory, nano_chat)
+        whole = nano_chat.render(trajectory.messages, trajectory.episode.tools, prompt=False)
+        assert nano_chat.tokenizer.decode(row.input_ids) == whole
+        assert row.group == trajectory.episode.task.id
+        assert row.episode == f"desk/Orders-v0/{row.group}/0/oracle"
+
+
+@pytest.mark.parametrize("flip", ["observation", "end of turn"])
+def test_a_wrong_mask_is_caught(nano_chat, demonstrations, flip):
+    (row,) = rows(demonstrations[0], nano_chat)
+    at = row.weights.index(0.0) if flip == "observation" else len(row.weights) - 1
+    weights = list(row.weights)
+    weights[at] = 1.0 - weights[at]
+    with pytest.raises(AssertionError):
+        check(dataclasses.replace(row, weights=weights), demonstrations[0], nano_chat)
+
+
+def with_ids(trajectory: Trajectory, chat: Chat, vocabulary: str) -> Trajectory:
+    """The same trajectory as if a model had sampled it, in turns of more tokens than any encoder would write."""
+    conversation, nodes = Conversation(chat, trajectory.episode.tools), []
+    for node in trajectory.nodes:
+        if node.kind == "observation":
+            ids = conversation.observe(node.messages)[0]
+        else:
+            odd = [i for c in chat.dialect.render(node.messages[0]) for i in chat.encode(c)]
+            ids = conversation.act(node.messages[0], [*odd, chat.turn_end_id])
+        nodes.append(msgspec.structs.replace(node, token_ids=list(ids)))
+    return Trajectory(msgspec.structs.replace(trajectory.episode, nodes=nodes, vocabulary=vocabulary), nodes)
+
+
+def test_sampled_ids_are_kept_as_sampled(nano_chat, demonstrations):
+    sampled = with_ids(demonstrations[0], nano_chat, nano_chat.vocabulary)
+    (row,) = rows(sampled, nano_chat)
+    assert row.input_ids == sampled.token_ids
+    check(row, sampled, nano_chat)
+
+
+def test_ids_of_another_vocabulary_are_not_taken(nano_chat, demonstrations):
+    sampled = with_ids(demonstrations[0], nano_chat, "another")
+    assert rows(sampled, nano_chat) == rows(demonstrations[0], nano_chat)
+
+
+def test_a_rewritten_history_starts_a_new_row(nano_chat, demonstrations):
+    forgetful = nano_chat.tokenizer.chat_template.replace(
+        "{% if message.reasoning_content %}", "{% if message.reasoning_content and loop.last %}"
+    )
+    task = demonstrations[0].episode.task
+    turns = (assistant("", call("a"), thinking="Hm."), assistant("Done.", thinking="So."))
+    nodes = (
+        Node(0, -1, "observation", (user("Go."),)),
+        Node(1, 0, "action", turns[:1]),
+        Node(2, 1, "observation", (user("And?"),)),
+        Node(3, 2, "action", turns[1:]),
+    )
+    trajectory = Trajectory(Episode("x/Y-v0", task, 0, "oracle", nodes=list(nodes)), nodes)
+    usual = nano_chat.tokenizer.chat_template
+    try:
+        nano_chat.tokenizer.chat_template = forgetful
+        chat = Chat(nano_chat.tokenizer)
+        first, second = rows(trajectory, chat)
+    finally:
+        nano_chat.tokenizer.chat_template = usual
+    assert written_by(first, chat) == chat.dialect.render(turns[0]) + chat.turn_end
+    assert written_by(second, chat) == chat.dialect.render(turns[1]) + chat.turn_end
+    assert "Hm." not in chat.tokenizer.decode(second.input_ids)
+
+
+def test_nothing_to_learn_is_no_row(nano_chat, demonstrations):
+    first = demonstrations[0]
+    assert rows(Trajectory(first.episode, first.nodes[:1]), nano_chat) == []
