@@ -152,14 +152,22 @@ def test_tools_answer_and_refuse() -> None:
         (call("find_product", name="moon"), "no product named moon"),
         (call("refund_item", order_id=order.order_id, product_id=item), "refunded already"),
         (call("refund_item", order_id=order.order_id, product_id="P0"), "no item"),
-        (call("exchange_item", order_id=order.order_id, product_id=item, new_product_id=empty.product_id), "out of stock"),
+        (call("exchange_item", order_id=order.order_id, product_id=item, new_product_id=empty.product_id), "refunded already"),
         (call("exchange_item", order_id=order.order_id, product_id="P0", new_product_id=item), "no item"),
     ):
         result = env.tools.call(made)
         assert result.error is ErrorCategory.TOOL_ERROR
         assert text in result.message.content
-    assert env.tools.call(call("cancel_order", order_id=order.order_id)).error is None
-    assert env.tools.call(call("cancel_order", order_id=order.order_id)).error is ErrorCategory.TOOL_ERROR
+    other = next(o for o in store.orders if o != order.order_id)
+    held = store.items_of(other)[0].product_id
+    for made, text in (
+        (call("exchange_item", order_id=other, product_id=held, new_product_id=empty.product_id), "out of stock"),
+        (call("exchange_item", order_id=other, product_id=held, new_product_id="P0"), "no product P0"),
+        (call("cancel_order", order_id=order.order_id), '{"refunded"'),
+        (call("cancel_order", order_id=order.order_id), "cancelled already"),
+        (call("refund_item", order_id=order.order_id, product_id=item), "is cancelled"),
+    ):
+        assert text in env.tools.call(made).message.content
 
 
 @settings(max_examples=60, deadline=None)
@@ -179,12 +187,10 @@ def test_money_and_goods_are_conserved(seed: int, rng: random.Random) -> None:
         made = Request(
             rng.choice(["cancel", "address", "refund", "exchange"]), order, item, rng.choice(list(store.products)), "1 Elm Road"
         )
-        if made.kind in ("cancel", "exchange") and store.orders[order].status == "cancelled":
-            continue
         with suppress(ToolError):
             apply(store, made)
     assert pieces() == before
-    assert all(p.refunded <= max(p.paid, p.refunded) for p in store.payments.values())
+    assert all(0 <= p.refunded <= p.paid for p in store.payments.values())
 
 
 def test_a_copy_shares_nothing_that_changes() -> None:

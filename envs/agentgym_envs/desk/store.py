@@ -122,9 +122,7 @@ class Store(msgspec.Struct):
 
     def refund(self, order_id: str, product_id: str) -> int:
         """Pay one item back and return its cents."""
-        item = self._item(order_id, product_id)
-        if item.refunded:
-            raise ToolError(f"{product_id} of order {order_id} is refunded already")
+        item = self._kept_item(order_id, product_id)
         self.items[_key(order_id, product_id)] = replace(item, refunded=True)
         payment = self.payments[order_id]
         self.payments[order_id] = replace(payment, refunded=payment.refunded + item.price)
@@ -132,7 +130,7 @@ class Store(msgspec.Struct):
 
     def exchange(self, order_id: str, product_id: str, new_product_id: str) -> int:
         """Replace one item by another product and return the cents that the customer still has to pay (or gets, if negative)."""
-        item, new = self._item(order_id, product_id), self.product(new_product_id)
+        item, new = self._kept_item(order_id, product_id), self.product(new_product_id)
         if new.stock < 1:
             raise ToolError(f"{new_product_id} is out of stock")
         if _key(order_id, new_product_id) in self.items:
@@ -141,11 +139,17 @@ class Store(msgspec.Struct):
         self.items[_key(order_id, new_product_id)] = Item(order_id, new_product_id, new.price)
         self._restock(product_id, 1)
         self._restock(new_product_id, -1)
+        payment = self.payments[order_id]
+        self.payments[order_id] = replace(payment, paid=payment.paid + new.price - item.price)
         return new.price - item.price
 
-    def _item(self, order_id: str, product_id: str) -> Item:
-        self.order(order_id)
-        return _row(self.items, _key(order_id, product_id), "item")
+    def _kept_item(self, order_id: str, product_id: str) -> Item:
+        if self.order(order_id).status == "cancelled":
+            raise ToolError(f"order {order_id} is cancelled")
+        item = _row(self.items, _key(order_id, product_id), "item")
+        if item.refunded:
+            raise ToolError(f"{product_id} of order {order_id} is refunded already")
+        return item
 
     def _restock(self, product_id: str, pieces: int) -> None:
         product = self.products[product_id]
