@@ -7,9 +7,11 @@ parameters on; below, and where it cannot be installed, this is the sampler.
 
 import asyncio
 import hashlib
+import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -250,7 +252,8 @@ def load(path: Path, device: str | None = None) -> tuple[Any, Any]:
         if (path / "adapter_config.json").exists():
             from peft import AutoPeftModelForCausalLM  # an extra that full models do not need
 
-            model = AutoPeftModelForCausalLM.from_pretrained(path, dtype=dtype)
+            with without_peft_warning():
+                model = AutoPeftModelForCausalLM.from_pretrained(path, dtype=dtype)
         else:
             model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -258,6 +261,14 @@ def load(path: Path, device: str | None = None) -> tuple[Any, Any]:
         reason = str(error).split("\n")[0]
         raise UserError(f"no model can be loaded from {path} ({reason}): give a Hugging Face model directory") from error
     return model.to(device), tokenizer
+
+
+@contextmanager
+def without_peft_warning() -> Iterator[None]:
+    """Silence what users cannot help: peft reads a property by a name that transformers 5 has deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.* is deprecated", FutureWarning)
+        yield
 
 
 def weights_version(path: Path) -> str:

@@ -12,7 +12,6 @@ import json
 import random
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +25,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
 from agentgym import UserError
-from agentgym.sampling.transformers import load
+from agentgym.sampling.transformers import load, without_peft_warning
 
 from .rows import Row
 
@@ -100,8 +99,7 @@ def train_sft(model_dir: Path, rows: Sequence[Row], out_dir: Path, config: Sft, 
     last = get_last_checkpoint(str(out_dir)) if resume and Path(out_dir).is_dir() else None
     metrics = Metrics(Path(out_dir), collator, int(last.rpartition("-")[2]) if last else 0)
     order = plan([len(r.input_ids) for r in kept], config)
-    with warnings.catch_warnings():  # peft still asks for it by its old name
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.* is deprecated", FutureWarning)
+    with without_peft_warning():
         trainer = SFTTrainer(
             model=model.float(),  # bf16 weights would round small updates away; on a GPU the arithmetic is in bf16 all the same
             args=_arguments(Path(out_dir), config, len(order) // config.batch_size),

@@ -22,7 +22,7 @@ from agentgym import (
     tool,
 )
 
-from .requests import RULES, apply, fact, forbidden, from_task, label, make_task, plan, sentence
+from .requests import RULES, apply, fact, forbidden, from_task, make_task, plan, sentence
 from .store import Order, Product, Store, build, differing_rows, money
 
 LEVELS = ("easy", "medium", "hard")
@@ -102,12 +102,12 @@ class Orders(Environment):
     # ---- what the agent may do -----------------------------------------------------------------------------------------
 
     @tool
-    def list_orders(self, customer_id: str) -> list[str]:
+    def list_orders(self, customer_id: str) -> dict[str, str]:
         """List what a customer ordered: each item with the id of its order."""
         if customer_id not in self._store.customers:
             raise ToolError(f"there is no customer {customer_id}")
         found = [o for o in self._store.orders.values() if o.customer_id == customer_id]
-        return [label(self._store, i, o.order_id) for o in found for i in self._goods(o)]
+        return {self._name(i): o.order_id for o in found for i in self._goods(o)}
 
     @tool
     def get_order(self, order_id: str) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Orders(Environment):
         if order.days is not None:
             shown["days"] = order.days
         shown |= {"paid": money(payment.paid), "by": payment.method, "address": order.address}
-        return shown | {"items": [label(self._store, i, i) for i in self._goods(order)]}
+        return shown | {"items": {self._name(i): i for i in self._goods(order)}}
 
     @tool
     def get_customer(self, customer_id: str) -> dict[str, Any]:
@@ -217,6 +217,9 @@ class Orders(Environment):
 
     def _goods(self, order: Order) -> list[str]:
         return [i.product_id for i in self._store.items_of(order.order_id)]
+
+    def _name(self, product_id: str) -> str:
+        return self._store.products[product_id].name
 
     def _shown(self, product: Product) -> dict[str, Any]:
         self.state.read.add(product.product_id)

@@ -121,13 +121,8 @@ def plan(store: Store, customer: str, r: Request) -> Iterator[tuple[str, ToolCal
         yield _found(store, r.product, r.product) if r.kind in ITEM_KINDS else "", action
 
 
-def label(store: Store, product_id: str, found: str) -> str:
-    """A product's name with the id that goes with it, of its order or its own: "toy train (O12345)"."""
-    return f"{store.products[product_id].name} ({found})"
-
-
 def _found(store: Store, product_id: str, found: str) -> str:
-    return f'I found "{label(store, product_id, found)}".'
+    return f'I found "{store.products[product_id].name}":"{found}".'
 
 
 def change(r: Request) -> ToolCall | None:

@@ -192,7 +192,7 @@ def build(seed: int) -> Store:
 
 def _add_order(store: Store, rng: random.Random, order_id: str, customer_id: str, goods: list[Product]) -> None:
     status: Status = rng.choice(("pending", "shipped", "delivered", "delivered"))
-    days = rng.choice((rng.randrange(2, 29), rng.randrange(2, 29), rng.randrange(33, 90))) if status == "delivered" else None
+    days = rng.choice((rng.randrange(10, 29), rng.randrange(10, 29), rng.randrange(33, 90))) if status == "delivered" else None
     store.orders[order_id] = Order(order_id, customer_id, status, address(rng), days)
     for product in goods:
         store.items[_key(order_id, product.product_id)] = Item(order_id, product.product_id, product.price)
