@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -193,12 +193,22 @@ class Orders(Environment):
         return answered
 
     def oracle(self) -> Message:
-        """Read what is needed, act if the rules allow it, go to the next request; answer in the end."""
-        for r in self.requests:
-            for note, wanted in plan(self.start, self.customer, r):
-                if _signature(wanted) not in self.state.made:
-                    return assistant(note, wanted)
+        """Read what is needed, act if the rules allow it, go on to the next request; answer when all are done."""
+        for note, wanted in self._script():
+            if _signature(wanted) not in self.state.made:
+                return assistant(note, wanted)
         return assistant(" ".join(sentence(r.kind, f) for r, f in zip(self.requests, self.facts, strict=True)))
+
+    def _script(self) -> Iterator[tuple[str, ToolCall]]:
+        """All calls in order, each once; the first one of a request says what came of the requests before."""
+        planned, said = set(), ""
+        for r, stated in zip(self.requests, self.facts, strict=True):
+            for note, wanted in plan(self.start, self.customer, r):
+                if _signature(wanted) not in planned:
+                    planned.add(_signature(wanted))
+                    yield f"{said} {note}".strip(), wanted
+                    said = ""
+            said = f"{said} {sentence(r.kind, stated)}".strip()
 
     def _states_facts(self, answer: str) -> bool:
         if len(answer) > MAX_ANSWER or set(_RULE.findall(answer)) != {f for f in self.facts if _RULE.fullmatch(f)}:

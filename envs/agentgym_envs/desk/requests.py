@@ -79,11 +79,11 @@ def _request(rng: random.Random, store: Store, kind: str, order: Order, named: b
 
 def phrase(rng: random.Random, store: Store, r: Request) -> str:
     """The request in the customer's words."""
-    item = store.products[r.product].name if r.product else ""
+    item = f'"{store.products[r.product].name}"' if r.product else ""
     what = f"order {r.order}"
     if r.named:
         what = "my order" if r.kind in ITEM_KINDS else f"the order with the {item}"
-    new = (f"the {store.products[r.new].name}" if r.named else f"product {r.new}") if r.new else ""
+    new = (f'the "{store.products[r.new].name}"' if r.named else f"product {r.new}") if r.new else ""
     return rng.choice(PHRASES[r.kind]).format(what=what, item=item, new=new, address=r.address)
 
 
