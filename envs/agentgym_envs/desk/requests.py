@@ -57,14 +57,17 @@ def make_task(rng: random.Random, level: str) -> Task:
 
 
 def draw(rng: random.Random, store: Store, customer: str, level: str) -> Request:
-    """A request: half of them allowed, the others forbidden by each rule alike (R1 on the hard level only)."""
+    """A request: half of them allowed, the others forbidden by one rule alone, each alike (R1 on the hard level only).
+
+    Where a shop has nothing of the wanted kind, any request does, even one that breaks two rules.
+    """
     rules = ("R1", "R2", "R3", "R4", "R5") if level == "hard" else ("R2", "R3", "R4", "R5")
     wanted = rng.choice(rules) if rng.random() < 0.5 else None
     for _ in range(60):
         kind = rng.choice(list(PHRASES))
         order = rng.choice([o for o in store.orders.values() if (o.customer_id != customer) == (wanted == "R1")])
         request = _request(rng, store, kind, order, named=level != "easy" and wanted != "R1")
-        if forbidden(store, customer, request) == wanted:
+        if broken(store, customer, request) == ([wanted] if wanted else []):
             break
     return request
 
@@ -87,20 +90,23 @@ def phrase(rng: random.Random, store: Store, r: Request) -> str:
     return rng.choice(PHRASES[r.kind]).format(what=what, item=item, new=new, address=r.address)
 
 
+def broken(store: Store, customer: str, r: Request) -> list[str]:
+    """All rules that forbid the request, in their order."""
+    order = store.orders[r.order]
+    swaps = r.kind in ITEM_KINDS
+    breaks = {
+        "R1": order.customer_id != customer,
+        "R2": r.kind in ("cancel", "address") and order.status != "pending",
+        "R3": swaps and (order.status != "delivered" or (order.days or 0) > 30),
+        "R4": r.kind == "refund" and store.payments[r.order].method == "voucher",
+        "R5": r.kind == "exchange" and store.products[r.new].stock < 1,
+    }
+    return [rule for rule, holds in breaks.items() if holds]
+
+
 def forbidden(store: Store, customer: str, r: Request) -> str | None:
     """The first rule that forbids the request, or None."""
-    order = store.orders[r.order]
-    if order.customer_id != customer:
-        return "R1"
-    if r.kind in ("cancel", "address") and order.status != "pending":
-        return "R2"
-    if r.kind in ITEM_KINDS and (order.status != "delivered" or (order.days or 0) > 30):
-        return "R3"
-    if r.kind == "refund" and store.payments[r.order].method == "voucher":
-        return "R4"
-    if r.kind == "exchange" and store.products[r.new].stock < 1:
-        return "R5"
-    return None
+    return next(iter(broken(store, customer, r)), None)
 
 
 def plan(store: Store, customer: str, r: Request) -> Iterator[tuple[str, ToolCall]]:
