@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentgym.cli.output import Output
-
 from agentgym_trajectories.cli import choose_tasks, play_all
 from agentgym_trajectories.rollout import Memory, Rollout
 from agentgym_trajectories.select import Duplicates, Errors, Reward, apply

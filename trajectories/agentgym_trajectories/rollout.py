@@ -11,11 +11,13 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from agentgym import Environment, Failure, Task, make
 from agentgym.sampling import Sampler
 from agentgym_trajectories.episode import new_episode, play
+from agentgym_trajectories.store import Store
 from agentgym_trajectories.tree import Episode
 
 FLUSH_SECONDS = 0.1
@@ -169,3 +171,21 @@ async def _flush_often(sink: Sink, report: Callable[[Progress], None], progress:
         await asyncio.sleep(FLUSH_SECONDS)
         sink.flush()
         report(progress)
+
+
+def collect(
+    env: str, sampler: Sampler, out: Path | str, *, split: str = "train", tasks: int = 100, samples: int = 1, **env_args: Any
+) -> Progress:
+    """Play the first tasks of a split and store them, for scripts; `Rollout` has all the choices.
+
+    Args:
+        env: Id of the environment.
+        sampler: The policy.
+        out: Directory of the run; what is there already is not played again.
+        split: Of the tasks.
+        tasks: How many.
+        samples: Attempts at each task.
+        env_args: The environment's arguments.
+    """
+    with closing(make(env, **env_args)) as made, Store(out, create=True) as store:
+        return asyncio.run(Rollout(env, env_args, samples).run(made.tasks(split)[:tasks], sampler, store))

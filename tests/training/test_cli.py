@@ -1,0 +1,132 @@
+"""The whole main job through the commands, as a user types them, at a size of seconds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from agentgym.cli.main import build_app
+from agentgym_training import demo
+from agentgym_training.demo import Size
+from agentgym_training.sft import Sft
+
+ENV = ("--env", "desk/Orders-v0", "--env-arg", "level=easy")
+
+
+def run(*arguments: Any, code: int = 0) -> dict[str, Any]:
+    """Run a command with --json and return its result."""
+    result = CliRunner().invoke(build_app(), [*map(str, arguments), "--json"])
+    assert result.exit_code == code, (result.output, result.exception)
+    return json.loads(result.stdout.splitlines()[-1]) if code == 0 else {"error": result.stderr or str(result.exception)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def gold(folder: Path) -> Path:
+    """A collected and selected run."""
+    made = run("collect", *ENV, "--tasks", 80, "--out", folder / "gold")
+    assert (made["episodes"], made["played"], made["failed"], made["success"]) == (80, 80, 0, 1.0)
+    again = run("collect", *ENV, "--tasks", 90, "--out", folder / "gold")
+    assert (again["resumed"], again["played"]) == (80, 10)
+    picked = run("select", folder / "gold", "--by", "reward:min=1", "--by", "errors", "--by", "length:turns=3")
+    assert 0 < picked["kept"] <= picked["of"] == 90
+    return folder / "gold"
+
+
+@pytest.fixture(scope="module")
+def base(folder: Path, gold: Path) -> Path:
+    """A nano policy that has learnt nothing."""
+    made = run("model", "init", gold, "--selection", "default", "--out", folder / "base", "--warmup-steps", 3)
+    assert made["parameters"] > 100_000
+    return folder / "base"
+
+
+def test_export(gold: Path, folder: Path) -> None:
+    made = run("export", gold, "--selection", "default", "--to", folder / "gold.jsonl")
+    assert made["format"] == "jsonl"
+    assert len((folder / "gold.jsonl").read_text().splitlines()) == made["trajectories"]
+    assert run("export", gold, "--to", folder / "hf")["format"] == "hf"
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_train_and_evaluate(gold: Path, base: Path, folder: Path, rank: int) -> None:
+    out = folder / f"policy-{rank}"
+    options = ("--model", base, "--out", out, "--max-steps", 4, "--lr", 1e-3, "--lora-rank", rank, "--save-steps", 2)
+    done = run("train", "sft", gold, "--selection", "default", *options)
+    assert done["steps"] == 4
+    assert (out / "metrics.jsonl").exists()
+    assert (out / "adapter_config.json").exists() == (rank > 0)
+    resumed = run("train", "sft", gold, *options, "--resume")
+    assert resumed["steps"] == 4
+    measured = run("eval", *ENV, "--policy", out, "--tasks", 6, "--max-tokens", 8, "--out", folder / f"eval-{rank}")
+    assert measured["episodes"] == 6
+    assert 0 <= measured["low"] <= measured["success"] <= measured["high"] <= 1
+    assert {"failed", "errors", "turns", "tokens", "stops"} <= set(measured)
+    assert measured["tokens"] > 0
+
+
+def test_general_instructions_are_mixed_in(gold: Path, base: Path, folder: Path) -> None:
+    run("collect", "--env", "instruct/Verifiable-v0", "--tasks", 10, "--out", folder / "general")
+    options = ("--model", base, "--out", folder / "mixed", "--max-steps", 1, "--mix", folder / "general", "--eta", 0.25)
+    assert run("train", "sft", gold, *options)["rows"] == 120  # 90 and 30 of the 10 again and again
+
+
+def test_evaluating_the_oracle_without_keeping_anything() -> None:
+    measured = run("eval", *ENV, "--policy", "oracle", "--tasks", 20, "--samples", 2)
+    assert (measured["success"], measured["episodes"], measured["tokens"]) == (1.0, 40, 0)
+
+
+def test_text_for_people_says_what_comes_next(gold: Path, folder: Path) -> None:
+    result = CliRunner().invoke(build_app(), ["collect", *ENV, "--tasks", "3", "--out", str(folder / "talk")])
+    assert result.exit_code == 0
+    assert "Collecting 3 tasks x 1 of desk/Orders-v0" in result.output
+    assert f"Next: agentgym select {folder / 'talk'}" in result.output
+    result = CliRunner().invoke(build_app(), ["eval", *ENV, "--policy", "oracle", "--tasks", "3"])
+    assert "100.0%" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("select", "{run}/nothing"), "agentgym collect --out"),
+        (("select", "{run}/gold", "--by", "magic"), "no selector 'magic'"),
+        (("export", "{run}/gold", "--to", "{run}/gold"), "exists already"),
+        (("export", "{run}/gold", "--to", "{run}/x", "--format", "csv"), "no format 'csv'"),
+        (("export", "{run}/gold", "--to", "{run}/x", "--selection", "s"), "no selection 's'"),
+        (("train", "sft", "{run}/gold", "--model", "{run}/gold", "--out", "{run}/y"), "no model can be loaded"),
+        (("train", "sft", "{run}/gold", "--model", "{run}/base", "--out", "{run}/base"), "exists already"),
+        (("model", "init", "{run}/gold", "--out", "{run}/gold"), "exists already"),
+        (("eval", *ENV, "--policy", "{run}/nobody"), "no policy"),
+        (("eval", *ENV, "--policy", "oracle", "--split", "dev"), "no split 'dev'"),
+        (("collect", "--env", "desk/Orders-v0", "--env-arg", "level=brutal", "--out", "{run}/z"), "no level 'brutal'"),
+        (("collect", "--env", "desk/Orders-v0", "--env-arg", "level", "--out", "{run}/z"), "write KEY=VALUE"),
+        (("collect", *ENV, "--policy", "oracle", "--tasks", "0", "--out", "{run}/z"), "--tasks"),
+    ],
+)
+def test_wrong_input_is_one_clear_line_and_leaves_nothing(
+    arguments: tuple[str, ...], message: str, folder: Path, base: Path
+) -> None:
+    before = sorted(folder.iterdir())
+    error = run(*(a.format(run=folder) for a in arguments), code=2)["error"]
+    assert message in error
+    assert "Traceback" not in error
+    assert sorted(folder.iterdir()) == before
+
+
+def test_the_demo_runs_at_toy_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = Size(tasks=60, test_tasks=5, warmup_steps=3, sft=Sft(max_steps=6, batch_size=4, lr=2e-3))
+    monkeypatch.setattr(demo, "Size", lambda: size)
+    outcome = run("demo", "--seed", 1, "--out", tmp_path / "demo")
+    assert outcome["success_before"] == 0.0
+    assert outcome["episodes"] == 60
+    assert {"success_after", "seconds"} <= set(outcome)
+    picture = Path(outcome["picture"]).read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 5000
+    assert "exists already" in run("demo", "--out", tmp_path / "demo", code=2)["error"]
