@@ -6,7 +6,8 @@ Olsson et al. 2022, need two layers), and only then to act. Two choices make its
 
 - **Phrases are tokens.** Byte-level BPE whose pieces do not end at spaces (superwords, as in Liu et al. 2025, "SuperBPE"): what
   every episode repeats, such as a rule or ``{"name": "get_order", "arguments": {"order_id": "O``, becomes a token or two.
-  A merge has to occur in a share of all conversations (`MIN_SHARE`), so values that vary are never fused with their context.
+  A merge has to occur in a share of all conversations (`MIN_SHARE`), so values that vary are not fused with their context.
+  An episode of ``desk/Orders-v0`` has 168 tokens, against 474 with pieces that end at words.
 - **Digits stay apart**, so that a number never seen before is copied digit by digit.
 """
 

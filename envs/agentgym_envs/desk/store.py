@@ -182,7 +182,7 @@ def build(seed: int) -> Store:
         for n, name in zip(codes, GOODS, strict=True)
     }
     store = Store(customers, products, {}, {}, {})
-    order_numbers = iter(rng.sample(range(10000, 100000), 9))
+    order_numbers = iter(rng.sample(range(1000, 10000), 9))
     for customer_id in customers:
         goods = iter(rng.sample(list(products.values()), 6))  # no customer buys the same twice: names identify items
         for _ in range(rng.choice((2, 3))):
