@@ -31,10 +31,10 @@ class Size:
         sft: How the policy is trained.
     """
 
-    tasks: int = 3000
+    tasks: int = 8000
     test_tasks: int = 200
-    warmup_steps: int = 700
-    sft: Sft = field(default_factory=lambda: Sft(max_steps=800, lr=2e-3))
+    warmup_steps: int = 600
+    sft: Sft = field(default_factory=lambda: Sft(max_steps=2200, lr=3e-3))
 
 
 @dataclass(frozen=True)

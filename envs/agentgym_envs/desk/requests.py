@@ -29,6 +29,13 @@ PHRASES = {
     "exchange": ("please exchange the {item} of {what} for {new}.", "I would rather have {new} than the {item} of {what}."),
 }
 ITEM_KINDS = ("refund", "exchange")
+FORBIDS = {  # the kinds of request that each rule can forbid
+    "R1": tuple(PHRASES),
+    "R2": ("cancel", "address"),
+    "R3": ITEM_KINDS,
+    "R4": ("refund",),
+    "R5": ("exchange",),
+}
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,19 +64,19 @@ def make_task(rng: random.Random, level: str) -> Task:
 
 
 def draw(rng: random.Random, store: Store, customer: str, level: str) -> Request:
-    """A request: half of them allowed, the others forbidden by one rule alone, each alike (R1 on the hard level only).
+    """A request: half of them allowed, of every kind alike, the others forbidden by one rule alone, by every rule alike.
 
-    Where a shop has nothing of the wanted kind, any request does, even one that breaks two rules.
+    R1 occurs on the hard level only. Where a shop has nothing of the wanted sort, another sort is drawn.
     """
     rules = ("R1", "R2", "R3", "R4", "R5") if level == "hard" else ("R2", "R3", "R4", "R5")
-    wanted = rng.choice(rules) if rng.random() < 0.5 else None
-    for _ in range(60):
-        kind = rng.choice(list(PHRASES))
-        order = rng.choice([o for o in store.orders.values() if (o.customer_id != customer) == (wanted == "R1")])
-        request = _request(rng, store, kind, order, named=level != "easy" and wanted != "R1")
-        if broken(store, customer, request) == ([wanted] if wanted else []):
-            break
-    return request
+    while True:
+        wanted = rng.choice(rules) if rng.random() < 0.5 else None
+        kind = rng.choice(FORBIDS[wanted] if wanted else list(PHRASES))
+        orders = [o for o in store.orders.values() if (o.customer_id != customer) == (wanted == "R1")]
+        for order in rng.sample(orders, len(orders)):
+            request = _request(rng, store, kind, order, named=level != "easy" and wanted != "R1")
+            if broken(store, customer, request) == ([wanted] if wanted else []):
+                return request
 
 
 def _request(rng: random.Random, store: Store, kind: str, order: Order, named: bool) -> Request:

@@ -185,13 +185,15 @@ def build(seed: int) -> Store:
     order_numbers = iter(rng.sample(range(1000, 10000), 9))
     for customer_id in customers:
         goods = iter(rng.sample(list(products.values()), 6))  # no customer buys the same twice: names identify items
-        for _ in range(rng.choice((2, 3))):
-            _add_order(store, rng, f"O{next(order_numbers)}", customer_id, [next(goods) for _ in range(rng.choice((1, 1, 2)))])
+        statuses: list[Status] = ["pending", "delivered", *rng.sample(["pending", "shipped", "delivered"], rng.randrange(2))]
+        for status in rng.sample(statuses, len(statuses)):
+            _add_order(
+                store, rng, status, f"O{next(order_numbers)}", customer_id, [next(goods) for _ in range(rng.choice((1, 1, 2)))]
+            )
     return store
 
 
-def _add_order(store: Store, rng: random.Random, order_id: str, customer_id: str, goods: list[Product]) -> None:
-    status: Status = rng.choice(("pending", "shipped", "delivered", "delivered"))
+def _add_order(store: Store, rng: random.Random, status: Status, order_id: str, customer_id: str, goods: list[Product]) -> None:
     days = rng.choice((rng.randrange(10, 29), rng.randrange(10, 29), rng.randrange(33, 90))) if status == "delivered" else None
     store.orders[order_id] = Order(order_id, customer_id, status, address(rng), days)
     for product in goods:
