@@ -185,11 +185,11 @@ def build(seed: int) -> Store:
     order_numbers = iter(rng.sample(range(1000, 10000), 9))
     for customer_id in customers:
         goods = iter(rng.sample(list(products.values()), 6))  # no customer buys the same twice: names identify items
-        statuses: list[Status] = ["pending", "delivered", *rng.sample(["pending", "shipped", "delivered"], rng.randrange(2))]
+        more: tuple[Status, ...] = ("pending", "shipped", "delivered")
+        statuses: list[Status] = ["pending", "delivered", *rng.sample(more, rng.randrange(2))]
         for status in rng.sample(statuses, len(statuses)):
-            _add_order(
-                store, rng, status, f"O{next(order_numbers)}", customer_id, [next(goods) for _ in range(rng.choice((1, 1, 2)))]
-            )
+            bought = [next(goods) for _ in range(rng.choice((1, 1, 2)))]
+            _add_order(store, rng, status, f"O{next(order_numbers)}", customer_id, bought)
     return store
 
 
