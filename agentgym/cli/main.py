@@ -6,6 +6,7 @@ stays in the list and says what is missing, so that one package or extra that is
 Exit codes: 0 done, 1 something failed, 2 the request is wrong, 130 interrupted.
 """
 
+import logging
 import re
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires
@@ -43,7 +44,10 @@ class _Root(TyperGroup):
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; what the packages log goes to stderr."""
+    logging.basicConfig(format="    %(message)s", level=logging.WARNING)
+    for package in ("agentgym", "agentgym_trajectories", "agentgym_training"):
+        logging.getLogger(package).setLevel(logging.INFO)
     build_app()(prog_name="agentgym")
 
 

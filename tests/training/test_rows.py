@@ -1,11 +1,16 @@
+import asyncio
 import dataclasses
 
 import msgspec
 import pytest
 
 from agentgym import assistant, call, user
+from agentgym.dialects import HERMES
+from agentgym.sampling import Sample
 from agentgym.tokens import Chat, Conversation
 from agentgym_training.rows import Row, rows
+from agentgym_trajectories import Rollout, Store
+from agentgym_trajectories.rollout import Memory
 from agentgym_trajectories.tree import Episode, Node, Trajectory
 
 
@@ -94,3 +99,38 @@ def test_a_rewritten_history_starts_a_new_row(nano_chat, demonstrations):
 def test_nothing_to_learn_is_no_row(nano_chat, demonstrations):
     first = demonstrations[0]
     assert rows(Trajectory(first.episode, first.nodes[:1]), nano_chat) == []
+
+
+def test_rows_are_the_same_before_and_after_the_store(nano_chat, demonstrations, tmp_path):
+    with Store(tmp_path, create=True) as store:
+        for t in demonstrations:
+            store.add(t.episode)
+        stored = [rows(t, nano_chat) for t in store.trajectories()]
+    assert stored == [rows(t, nano_chat) for t in demonstrations]
+
+
+def test_a_policy_sees_at_run_time_what_it_was_trained_on(nano_dir, nano_chat, demonstrations):
+    """The prompt of every turn of a live episode is a prefix of the training row of the same conversation."""
+
+    class Gold:
+        """Writes the oracle's turns in the model's tokens."""
+
+        chat, version, context = nano_chat, "gold", None
+
+        async def sample(self, requests):
+            return [self.one(r) for r in requests]
+
+        def one(self, request):
+            message = request.env.oracle()
+            ids = nano_chat.encode(HERMES.render(message) + nano_chat.turn_end)
+            return Sample(nano_chat.parse(ids), ids, [0.0] * len(ids))
+
+    sink = Memory()
+    tasks = [t.episode.task for t in demonstrations]
+    asyncio.run(Rollout("desk/Orders-v0", concurrency=1).run(tasks, Gold(), sink))
+    for episode, demonstration in zip(sink.episodes, demonstrations, strict=True):
+        (live,) = episode.trajectories()
+        (row,) = rows(demonstration, nano_chat)
+        assert live.success
+        assert live.token_ids == row.input_ids
+        assert [float(m) for m in live.action_mask] == row.weights

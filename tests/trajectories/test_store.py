@@ -15,7 +15,9 @@ def episode(task: int = 0, sample: int = 0, version: str = "v1", reward: float =
     made = Episode(
         "test/X-v0", Task("Do it.", {"n": task}, f"train-{task}", difficulty="easy"), sample, version, {"b": 1, "a": [2]}
     )
-    made.tools = ({"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}},)
+    made.tools = (
+        {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"b": {}, "a": {}}}}},
+    )
     made.vocabulary, made.nodes, made.drift, made.seconds = "abc", [], 1, 0.25
     root = made.add(-1, "observation", (user(text),), token_ids=[1, 2, 3], state_key="k0")
     act = made.add(
@@ -53,6 +55,7 @@ def test_what_is_written_is_read_again_exactly(tmp_path: Path) -> None:
         assert read.id == 1
         read.id = 0
         assert read == written
+        assert repr(read.tools) == repr(written.tools)  # the order of keys too: templates write it into the prompt
         (trajectory,) = store.trajectories()
         assert trajectory.token_ids == [1, 2, 3, 4, 5, 6, 7]
         assert trajectory.action_mask == [False] * 3 + [True] * 2 + [False, True]

@@ -34,7 +34,7 @@ class Size:
     tasks: int = 8000
     test_tasks: int = 200
     warmup_steps: int = 600
-    sft: Sft = field(default_factory=lambda: Sft(max_steps=2200, lr=3e-3))
+    sft: Sft = field(default_factory=lambda: Sft(max_steps=2400, lr=3e-3))
 
 
 @dataclass(frozen=True)

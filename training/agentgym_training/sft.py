@@ -9,8 +9,8 @@ Weights other than 0 and 1 are refused: TRL's loss knows labels, not weights.
 """
 
 import json
+import logging
 import random
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +29,7 @@ from agentgym.sampling.transformers import load, without_peft_warning
 
 from .rows import Row
 
+log = logging.getLogger(__name__)
 IGNORED = -100  # the label of what is not trained on
 
 
@@ -133,9 +134,7 @@ def plan(lengths: Sequence[int], config: Sft) -> list[int]:
     while len(drawn) < steps * size:
         drawn += rng.sample(range(len(lengths)), len(lengths))
     batches: list[list[int]] = []
-    for start in range(
-        0, steps * size, 50 * size
-    ):  # sorted in stretches of 50 batches, so that lengths do not order the training
+    for start in range(0, steps * size, 50 * size):  # stretches of 50 batches, so that lengths do not order the training
         stretch = sorted(drawn[start : min(start + 50 * size, steps * size)], key=lengths.__getitem__)
         alike = [stretch[i : i + size] for i in range(0, len(stretch), size)]
         batches += rng.sample(alike, len(alike))
@@ -214,6 +213,8 @@ class Metrics(transformers.TrainerCallback):  # type: ignore[misc]  # transforme
         line = {"step": state.global_step, "loss": logs["loss"], "lr": logs["learning_rate"], "tokens_per_second": round(speed)}
         self.logged, self.counted = now, tokens
         self.lines.append(line)
+        if len(self.lines) % 10 == 0:
+            log.info("step %d of %d: loss %.4f, %d tokens/s", line["step"], state.max_steps, line["loss"], speed)
         with self.file.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
 
@@ -252,7 +253,7 @@ def _arguments(out_dir: Path, config: Sft, steps: int) -> SFTConfig:
         save_strategy="steps" if config.save_steps else "no",
         save_steps=config.save_steps or steps,
         save_total_limit=2,
-        disable_tqdm=not sys.stdout.isatty(),
+        disable_tqdm=True,  # `Metrics` tells how far it is
         report_to="none",
         seed=config.seed,
     )

@@ -215,7 +215,7 @@ class Store:
         known = self._toolsets.get(id(tools))
         if known and known[0] is tools:  # environments hand out the same tuple again and again
             return known[1]
-        schemas = msgspec.json.encode(tools, order="deterministic").decode()
+        schemas = _encode(tools).decode()  # never sorted: templates write schemas in their own order, into the model's prompt
         self._db.execute("INSERT OR IGNORE INTO toolsets (schemas) VALUES (?)", (schemas,))
         (row_id,) = self._db.execute("SELECT id FROM toolsets WHERE schemas = ?", (schemas,)).fetchone()
         if len(self._toolsets) > 1000:  # environments that make new tools for every task
