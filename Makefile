@@ -22,7 +22,8 @@ benchmark: $(READY)
 	$(BIN)/python -m tests.benchmarks.rollout
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "AgentGym needs Python 3.11 to 3.13: make $(MAKECMDGOALS) PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
 	touch $(READY)
 

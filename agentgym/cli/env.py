@@ -80,7 +80,7 @@ def check(
             reports.append(_report(name, checks, validation))
     ok = all(r["ok"] for r in reports)
     if ok:
-        out.next_steps(f"agentgym collect --env {names[0]}")
+        out.next_steps(f"agentgym collect --env {names[0]} --out runs/gold")
     out.result({"ok": ok, "environments": reports} if every else reports[0])
     if not ok:
         raise typer.Exit(1)

@@ -18,7 +18,7 @@ def open_sampler(
     """
     if policy == "oracle":
         return oracle()
-    if not Path(policy).is_dir():
+    if not Path(policy).is_dir():  # before torch is imported
         raise UserError(f"there is no policy {policy!r}: use `oracle` or a model directory (see `agentgym model init`)")
     try:
         from agentgym.sampling.transformers import TransformersSampler  # torch comes with an extra

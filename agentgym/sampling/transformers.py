@@ -248,7 +248,8 @@ def load(path: Path, device: str | None = None) -> tuple[Any, Any]:
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    try:
+    tokenizer = load_tokenizer(path)
+    with _loading(path):
         if (path / "adapter_config.json").exists():
             from peft import AutoPeftModelForCausalLM  # an extra that full models do not need
 
@@ -256,11 +257,28 @@ def load(path: Path, device: str | None = None) -> tuple[Any, Any]:
                 model = AutoPeftModelForCausalLM.from_pretrained(path, dtype=dtype)
         else:
             model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
+    return model.to(device), tokenizer
+
+
+def load_tokenizer(path: Path) -> Any:
+    """The tokenizer of a model directory.
+
+    Raises:
+        UserError: there is none.
+    """
+    with _loading(path):
+        return AutoTokenizer.from_pretrained(path)
+
+
+@contextmanager
+def _loading(path: Path) -> Iterator[None]:
+    if not path.is_dir():
+        raise UserError(f"there is no model directory {path}: give a Hugging Face model directory (see `agentgym model init`)")
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"no model can be loaded from {path} ({reason}): give a Hugging Face model directory") from error
-    return model.to(device), tokenizer
 
 
 @contextmanager

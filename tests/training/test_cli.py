@@ -62,10 +62,16 @@ def test_train_and_evaluate(gold: Path, base: Path, folder: Path, rank: int) -> 
     assert done["steps"] == 4
     assert (out / "metrics.jsonl").exists()
     assert (out / "adapter_config.json").exists() == (rank > 0)
-    resumed = run("train", "sft", gold, *options, "--resume")
+    resumed = run("train", "sft", gold, "--selection", "default", *options, "--resume")
     assert resumed["steps"] == 4
-    measured = run("eval", *ENV, "--policy", out, "--tasks", 6, "--max-tokens", 8, "--out", folder / f"eval-{rank}")
+    assert "other rows" in run("train", "sft", gold, *options, "--resume", code=2)["error"]
+    kept = folder / f"eval-{rank}"
+    run("eval", *ENV, "--policy", "oracle", "--tasks", 9, "--out", kept)  # another policy's episodes in the same run
+    measured = run("eval", *ENV, "--policy", out, "--tasks", 6, "--max-tokens", 8, "--out", kept)
     assert measured["episodes"] == 6
+    assert measured["success"] == 0.0
+    settings = ("--policy", out, "--tasks", 6, "--max-tokens", 9, "--out", kept)
+    assert '"max_tokens":8' in run("eval", *ENV, *settings, code=2)["error"]
     assert 0 <= measured["low"] <= measured["success"] <= measured["high"] <= 1
     assert {"failed", "errors", "turns", "tokens", "stops"} <= set(measured)
     assert measured["tokens"] > 0
@@ -100,6 +106,13 @@ def test_text_for_people_says_what_comes_next(gold: Path, folder: Path) -> None:
         (("export", "{run}/gold", "--to", "{run}/x", "--format", "csv"), "no format 'csv'"),
         (("export", "{run}/gold", "--to", "{run}/x", "--selection", "s"), "no selection 's'"),
         (("train", "sft", "{run}/gold", "--model", "{run}/gold", "--out", "{run}/y"), "no model can be loaded"),
+        (("train", "sft", "{run}/gold", "--model", "{run}/nothing", "--out", "{run}/y"), "there is no model directory"),
+        (("train", "sft", "{run}/gold", "--model", "{run}/base", "--out", "{run}/gold/episodes.db"), "exists already"),
+        (("train", "sft", "{run}/gold", "--model", "{run}/base", "--out", "{run}/y", "--lr", "0"), "--lr"),
+        (("collect", *ENV, "--seed", "7", "--out", "{run}/gold"), 'played with {"seed":0}'),
+        (("collect", *ENV, "--out", "{run}/base/config.json"), "is a file"),
+        (("demo", "--seed", "-1", "--out", "{run}/z"), "--seed"),
+        (("export", "{run}/gold", "--to", "{run}/x.csv"), "no format 'csv'"),
         (("train", "sft", "{run}/gold", "--model", "{run}/base", "--out", "{run}/base"), "exists already"),
         (("model", "init", "{run}/gold", "--out", "{run}/gold"), "exists already"),
         (("eval", *ENV, "--policy", "{run}/nobody"), "no policy"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agentgym import ErrorCategory
+from agentgym import ErrorCategory, Failure
 from agentgym_training.evaluate import bootstrap, evaluate
 from tests.trajectories.test_store import episode
 
@@ -25,9 +25,14 @@ def test_of_a_tree_the_best_path_counts() -> None:
     assert evaluate([tree]).success == 1.0
 
 
-def test_nothing_measured_is_not_certain() -> None:
-    measured = evaluate([], failed=3)
-    assert (measured.low, measured.high, measured.episodes) == (0.0, 1.0, 0)
+def test_nothing_measured_is_not_zero() -> None:
+    with pytest.raises(Failure, match="all 3 episodes failed"):
+        evaluate([], failed=3)
+
+
+def test_all_or_none_solved_is_still_uncertain() -> None:
+    assert bootstrap([[1.0]] * 5) == (pytest.approx(0.5655, abs=1e-3), 1.0)
+    assert bootstrap([[0.0]] * 200) == (0.0, pytest.approx(0.0188, abs=1e-3))
 
 
 def test_the_interval_is_over_tasks() -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import copy
 import dataclasses
 
 import msgspec
@@ -8,7 +9,7 @@ from agentgym import assistant, call, user
 from agentgym.dialects import HERMES
 from agentgym.sampling import Sample
 from agentgym.tokens import Chat, Conversation
-from agentgym_training.rows import Row, rows
+from agentgym_training.rows import Row, mixed, rows, training_rows
 from agentgym_trajectories import Rollout, Store
 from agentgym_trajectories.rollout import Memory
 from agentgym_trajectories.tree import Episode, Node, Trajectory
@@ -32,8 +33,6 @@ def test_messages_become_exact_masks(nano_chat, demonstrations):
         check(row, trajectory, nano_chat)
         whole = nano_chat.render(trajectory.messages, trajectory.episode.tools, prompt=False)
         assert nano_chat.tokenizer.decode(row.input_ids) == whole
-        assert row.group == trajectory.episode.task.id
-        assert row.episode == f"desk/Orders-v0/{row.group}/0/oracle"
 
 
 @pytest.mark.parametrize("flip", ["observation", "end of turn"])
@@ -56,7 +55,7 @@ def with_ids(trajectory: Trajectory, chat: Chat, vocabulary: str) -> Trajectory:
             odd = [i for c in chat.dialect.render(node.messages[0]) for i in chat.encode(c)]
             ids = conversation.act(node.messages[0], [*odd, chat.turn_end_id])
         nodes.append(msgspec.structs.replace(node, token_ids=list(ids)))
-    return Trajectory(msgspec.structs.replace(trajectory.episode, nodes=nodes, vocabulary=vocabulary), nodes)
+    return Trajectory(msgspec.structs.replace(trajectory.episode, nodes=nodes, vocabulary=vocabulary), (tuple(nodes),))
 
 
 def test_sampled_ids_are_kept_as_sampled(nano_chat, demonstrations):
@@ -83,7 +82,7 @@ def test_a_rewritten_history_starts_a_new_row(nano_chat, demonstrations):
         Node(2, 1, "observation", (user("And?"),)),
         Node(3, 2, "action", turns[1:]),
     )
-    trajectory = Trajectory(Episode("x/Y-v0", task, 0, "oracle", nodes=list(nodes)), nodes)
+    trajectory = Trajectory(Episode("x/Y-v0", task, 0, "oracle", nodes=list(nodes)), (nodes,))
     usual = nano_chat.tokenizer.chat_template
     try:
         nano_chat.tokenizer.chat_template = forgetful
@@ -98,7 +97,7 @@ def test_a_rewritten_history_starts_a_new_row(nano_chat, demonstrations):
 
 def test_nothing_to_learn_is_no_row(nano_chat, demonstrations):
     first = demonstrations[0]
-    assert rows(Trajectory(first.episode, first.nodes[:1]), nano_chat) == []
+    assert rows(Trajectory(first.episode, (first.nodes[:1],)), nano_chat) == []
 
 
 def test_rows_are_the_same_before_and_after_the_store(nano_chat, demonstrations, tmp_path):
@@ -134,3 +133,27 @@ def test_a_policy_sees_at_run_time_what_it_was_trained_on(nano_dir, nano_chat, d
         assert live.success
         assert live.token_ids == row.input_ids
         assert [float(m) for m in live.action_mask] == row.weights
+
+
+def test_a_node_that_two_paths_share_is_trained_once(nano_chat, demonstrations):
+    forked = copy.deepcopy(demonstrations[0].episode)
+    last = forked.nodes[-1]
+    forked.add(last.parent, "action", (assistant("Something else."),), reward=0.0)
+    one, other = training_rows(forked.trajectories(), nano_chat.tokenizer)
+    (alone,) = rows(demonstrations[0], nano_chat)
+    assert one == alone
+    assert written_by(other, nano_chat) == "Something else." + nano_chat.turn_end
+    (only,) = training_rows(forked.trajectories(), nano_chat.tokenizer, max_length=len(other.input_ids))
+    shorter = one if len(one.input_ids) < len(other.input_ids) else other
+    assert only.input_ids == shorter.input_ids
+    assert sum(only.weights) > sum(other.weights)  # what was left out elsewhere keeps its weight here
+
+
+def test_general_rows_are_a_share_of_all():
+    agent, general = [Row([i], [1.0]) for i in range(90)], [Row([1000 + i], [1.0]) for i in range(7)]
+    together = mixed(agent, general, 0.25)
+    assert len(together) == 120
+    assert sum(r.input_ids[0] >= 1000 for r in together) == 30
+    assert {r.input_ids[0] for r in general} <= {r.input_ids[0] for r in together}
+    assert mixed(agent, [], 0.25, seed=1) != agent
+    assert sorted(r.input_ids[0] for r in mixed(agent, [], 0.25)) == list(range(90))

@@ -4,15 +4,18 @@ import asyncio
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agentgym import EnvironmentFailure, SamplerFailure, StopReason, UserError
+import agentgym
+from agentgym import EnvironmentFailure, ErrorCategory, SamplerFailure, StopReason, UserError, assistant, user
 from agentgym.sampling import Sample, SampleRequest, Scripted, oracle, replay
 from agentgym_trajectories.episode import new_episode, play
 from agentgym_trajectories.rollout import Memory, Progress, Rollout
@@ -167,3 +170,98 @@ def _wait_for_episodes(run: Path, count: int, process: "subprocess.Popen[bytes]"
         except UserError:
             pass  # not there yet
         time.sleep(0.02)
+
+
+class Mortal(Fragile):
+    """The third instance dies at its second episode and never recovers."""
+
+    born = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Mortal.born += 1
+        self.number, self.resets = Mortal.born, 0
+
+    def reset(self, **options: Any) -> Any:
+        self.resets += 1
+        if self.number == 3 and self.resets >= 2:
+            raise ConnectionError("the container is gone")
+        return super().reset(**options)
+
+
+def test_a_dead_instance_is_replaced() -> None:
+    Mortal.born = 0
+    agentgym.register("test/Mortal-v0", Mortal)
+    sink, progress = run(Rollout("test/Mortal-v0", concurrency=4), 100)
+    assert (progress.played, progress.failed, progress.attempts_failed) == (100, 0, 1)
+    assert isinstance(sink.failures[0][2].__cause__, ConnectionError)
+
+
+@pytest.mark.parametrize("broken", ["reward", "state_key", "make", "close"])
+def test_whatever_an_environment_breaks_is_its_own_failure(broken: str) -> None:
+    class Odd(Fragile):
+        def __init__(self) -> None:
+            super().__init__()
+            if broken == "make":
+                raise OSError("no room")
+
+        def score(self, answer: str) -> dict[str, float]:
+            return {"counted": float("nan") if broken == "reward" else 1.0}
+
+        def state_key(self) -> str:
+            if broken == "state_key":
+                raise OSError("no disk")
+            return super().state_key()
+
+        def close(self) -> None:
+            if broken == "close":
+                raise OSError("no end")
+
+    agentgym.register("test/Odd-v0", Odd)
+    if broken == "close":
+        assert run(Rollout("test/Odd-v0"), 5)[1].played == 5
+        return
+    sink, progress = run(Rollout("test/Odd-v0", attempts=2), 5)
+    assert (progress.failed, progress.attempts_failed, sink.episodes) == (5, 10, [])
+    assert all(isinstance(f, EnvironmentFailure) for _, _, f in sink.failures)
+
+
+def test_a_resumed_run_is_not_hopeless_because_its_rest_fails() -> None:
+    sink, _ = run(Rollout(ENV), 3)
+    agentgym.register(ENV, Fragile, broken=1.0)
+    progress = asyncio.run(Rollout(ENV, attempts=1).run(Fragile().tasks()[:30], oracle(), sink))
+    assert (progress.resumed, progress.failed) == (3, 27)
+    asyncio.run(Rollout(ENV, attempts=1).run(Fragile().tasks()[:30], oracle(), sink))
+    assert {attempt for _, attempt, _ in sink.failures} == {0, 1}  # another seed each time
+
+
+def test_a_store_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
+    with Store(tmp_path, create=True) as store:
+        other = sqlite3.connect(store.path, isolation_level=None)
+        store._db.execute("PRAGMA busy_timeout = 50")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UserError, match="cannot be written"):
+            run(Rollout(ENV, {"delay": 0.02}), 40, sink=store)
+        other.execute("ROLLBACK")
+        other.close()
+        store.flush()
+        kept = store.query("SELECT count(*) FROM episodes")[0][0]
+        _, progress = run(Rollout(ENV, {"delay": 0.02}), 40, sink=store)
+        assert progress.resumed == kept
+        assert store.query("SELECT count(*) FROM episodes") == [(40,)]
+
+
+def test_a_history_that_was_rewritten_is_still_one_trajectory() -> None:
+    episode = new_episode(ENV, {}, Fragile().tasks()[0], 0, "v")
+    root = episode.add(-1, "observation", (user("a"),), token_ids=[1])
+    first = episode.add(
+        root.id, "action", (assistant("b"),), token_ids=[2], logprobs=[-1.0], reward=0.5, errors=(ErrorCategory.TOOL_ERROR,)
+    )
+    again = episode.add(-1, "observation", (user("a"), assistant("b"), user("c")), token_ids=[9, 8], continues=first.id)
+    episode.add(
+        again.id, "action", (assistant("d"),), token_ids=[7], logprobs=[-2.0], reward=0.5, success=True, end=StopReason.TERMINATED
+    )
+    (trajectory,) = episode.trajectories()
+    assert (trajectory.reward, trajectory.success, len(trajectory.errors), len(trajectory.actions)) == (1.0, True, 1, 2)
+    assert (trajectory.token_ids, trajectory.action_mask, trajectory.sampled_tokens) == ([9, 8, 7], [False, False, True], 2)
+    assert [m.content for m in trajectory.messages] == ["a", "b", "c", "d"]

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from agentgym.cli.output import EnvArgOption, EnvOption, JsonOption, Output, parse_env_args
 
 from agentgym import UserError
+from agentgym.cli.output import EnvArgOption, EnvOption, JsonOption, Output, parse_env_args
+from agentgym.sampling.named import open_sampler
 from agentgym_trajectories.cli import (
     DialectOption,
     MaxTokensOption,
@@ -20,6 +21,7 @@ from agentgym_trajectories.cli import (
     TemperatureOption,
     choose_tasks,
     play_all,
+    settings,
 )
 from agentgym_trajectories.rollout import Memory, Rollout
 from agentgym_trajectories.store import Store
@@ -50,6 +52,8 @@ def init(
     _refuse_existing(out)
     with Store(run) as store:
         dialogues = [(t.messages, t.episode.tools) for t in store.trajectories(selection)]
+    if not dialogues:
+        raise UserError(f"there are no trajectories in {run} to learn from: collect more, or select less strictly")
     output.say(f"Making a nano policy from {len(dialogues)} trajectories of {run}.")
     made = init_model(dialogues, out, seed=seed, warmup_steps=warmup_steps)
     output.say(f"{made['parameters']:,.0f} parameters, {made['vocabulary']:.0f} tokens, copy loss {made['copy_loss']:.3f}: {out}")
@@ -65,10 +69,10 @@ def sft(
     selection: SelectionOption = None,
     mix: Annotated[Path | None, typer.Option("--mix", help="A run of general instructions to mix in.")] = None,
     eta: Annotated[float, typer.Option("--eta", min=0.0, max=0.99, help="Share of rows that come from --mix.")] = 0.2,
-    epochs: Annotated[float, typer.Option("--epochs", help="How often each row is seen.")] = 1.0,
+    epochs: Annotated[float, typer.Option("--epochs", min=0.001, help="How often each row is seen.")] = 1.0,
     max_steps: Annotated[int | None, typer.Option("--max-steps", min=1, help="Steps, instead of --epochs.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows in a step.")] = 16,
-    lr: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = 2e-5,
+    lr: Annotated[float, typer.Option("--lr", min=1e-12, help="Peak learning rate.")] = 2e-5,
     lora_rank: Annotated[int, typer.Option("--lora-rank", min=0, help="Train LoRA adapters of this rank; 0: all weights.")] = 0,
     max_length: Annotated[int | None, typer.Option("--max-length", min=1, help="Leave longer rows out.")] = None,
     save_steps: Annotated[int | None, typer.Option("--save-steps", min=1, help="Steps between checkpoints.")] = None,
@@ -81,27 +85,28 @@ def sft(
     Example: agentgym train sft runs/gold --selection default --model runs/base --out runs/policy --lr 2e-3
     """
     output = Output(json)
+    from agentgym.sampling.transformers import load_tokenizer
+
     from .rows import mixed, training_rows
     from .sft import Lora, Sft, train_sft
 
     if not resume:
         _refuse_existing(out)
-    with Store(run) as store:
-        rows = training_rows(store.trajectories(selection), model)
-    if mix:
-        with Store(mix) as store:
-            rows = mixed(rows, training_rows(store.trajectories(), model), eta, seed)
-    lora = Lora(rank=lora_rank, alpha=2 * lora_rank) if lora_rank else None
     config = Sft(
         epochs=epochs,
         max_steps=max_steps,
         batch_size=batch_size,
         lr=lr,
-        lora=lora,
-        max_length=max_length,
+        lora=Lora(rank=lora_rank, alpha=2 * lora_rank) if lora_rank else None,
         save_steps=save_steps,
         seed=seed,
     )
+    tokenizer = load_tokenizer(model)
+    with Store(run) as store:
+        rows = training_rows(store.trajectories(selection), tokenizer, max_length)
+    if mix:
+        with Store(mix) as store:
+            rows = mixed(rows, training_rows(store.trajectories(), tokenizer, max_length), eta, seed)
     output.say(f"Fine-tuning {model} on {len(rows)} rows of {run} into {out}.")
     done = train_sft(model, rows, out, config, resume=resume)
     output.say(f"{done['steps']:.0f} steps, {done['tokens_per_second']:,.0f} tokens/s, loss {done['loss']:.4f}: {out}")
@@ -132,12 +137,17 @@ def evaluate_command(
     output = Output(json)
     arguments = parse_env_args(env_arg)
     chosen = choose_tasks(env, arguments, split, start, tasks)
+    sampler = open_sampler(policy, temperature=temperature, max_tokens=max_tokens, batch=min(concurrency, 64), dialect=dialect)
     output.say(f"Evaluating {policy} on {len(chosen)} tasks x {samples} of {env} ({split}).")
     began = time.perf_counter()
     plan = Rollout(env, arguments, samples, seed, concurrency)
     with Store(out, create=True) if out else nullcontext(Memory()) as sink:
-        progress = play_all(plan, chosen, policy, sink, output, temperature, max_tokens, dialect)
-        measured = evaluate(sink.episodes() if isinstance(sink, Store) else sink.episodes, progress.failed)
+        if isinstance(sink, Store):
+            sink.hold_settings(env, arguments, sampler.version, settings(sampler, seed, temperature, max_tokens, dialect))
+        progress = play_all(plan, chosen, sampler, sink, output)
+        asked = {(t.id, sample) for t in chosen for sample in range(samples)}
+        played = sink.episodes(env, arguments, sampler.version) if isinstance(sink, Store) else sink.episodes
+        measured = evaluate((e for e in played if (e.task.id, e.sample) in asked), progress.failed)
     show(measured, output)
     output.result({**measured.to_dict(), "seconds": round(time.perf_counter() - began, 2)})
 
@@ -192,5 +202,5 @@ def show(measured: Evaluation, output: Output) -> None:
 
 
 def _refuse_existing(out: Path) -> None:
-    if out.exists() and any(out.iterdir()):
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(f"{out} exists already: choose another --out, or remove it")

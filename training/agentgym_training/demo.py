@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentgym.cli.output import Output
+from agentgym.sampling import oracle
+from agentgym.sampling.transformers import TransformersSampler, load_tokenizer
 from agentgym_trajectories.cli import choose_tasks, play_all
 from agentgym_trajectories.rollout import Memory, Rollout
 from agentgym_trajectories.select import Duplicates, Errors, Reward, apply
@@ -65,7 +67,8 @@ def demo(out: Path, seed: int, output: Output, size: Size) -> Outcome:
     before = _evaluate(out / "base", "3/5", "before training", seed, output, size)
     output.say("4/5 Supervised fine-tuning on the agent's tokens.")
     sft = size.sft.model_copy(update={"seed": seed})
-    trained = train_sft(out / "base", training_rows(gold, out / "base"), out / "policy", sft)
+    rows = training_rows(gold, load_tokenizer(out / "base"))
+    trained = train_sft(out / "base", rows, out / "policy", sft)
     output.say(f"    {trained['steps']:.0f} steps, {trained['tokens_per_second']:,.0f} tokens/s, loss {trained['loss']:.4f}.")
     after = _evaluate(out / "policy", "5/5", "after training", seed, output, size)
     picture = out / "demo.png"
@@ -77,7 +80,7 @@ def _collect(run: Path, seed: int, output: Output, size: Size) -> list[Trajector
     output.say(f"1/5 Collecting {size.tasks} episodes of {ENV} (train) with its oracle.")
     tasks = choose_tasks(ENV, {}, "train", seed * size.tasks, size.tasks)
     with Store(run, create=True) as store:
-        play_all(Rollout(ENV, seed=seed), tasks, "oracle", store, output)
+        play_all(Rollout(ENV, seed=seed), tasks, oracle(), store, output)
         store.add_selection("default", apply(store.trajectories(), [Reward(), Errors(), Duplicates()]))
         return list(store.trajectories("default"))
 
@@ -86,5 +89,6 @@ def _evaluate(model: Path, step: str, when: str, seed: int, output: Output, size
     output.say(f"{step} Evaluating {when} on {size.test_tasks} held-out tasks.")
     sink = Memory()
     tasks = choose_tasks(ENV, {}, "test", 0, size.test_tasks)
-    progress = play_all(Rollout(ENV, seed=seed), tasks, str(model), sink, output, temperature=0.0, max_tokens=64)
+    sampler = TransformersSampler(model, temperature=0.0, max_tokens=96, max_batch=64)
+    progress = play_all(Rollout(ENV, seed=seed), tasks, sampler, sink, output)
     return evaluate(sink.episodes, progress.failed)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from agentgym import Failure
 from agentgym_trajectories import Episode, Trajectory
 
-RESAMPLES = 10_000
+RESAMPLES = 5_000
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,20 @@ class Evaluation:
 
 
 def evaluate(episodes: Iterable[Episode], failed: int = 0, seed: int = 0) -> Evaluation:
-    """Measure finished episodes; of an episode with several paths, the one with the highest reward counts."""
+    """Measure finished episodes; of an episode with several trajectories, the one with the highest reward counts.
+
+    Raises:
+        Failure: there are none, since all failed.
+    """
     best: list[Trajectory] = [max(e.trajectories(), key=lambda t: t.reward) for e in episodes]
+    if not best:
+        raise Failure(f"there is nothing to measure: all {failed} episodes failed")
     solved: dict[str, list[float]] = defaultdict(list)
     levels: dict[str, list[float]] = defaultdict(list)
     for t in best:
         solved[t.episode.task.id].append(float(t.success))
         levels[t.episode.task.difficulty].append(float(t.success))
-    count = max(1, len(best))
+    count = len(best)
     low, high = bootstrap(list(solved.values()), seed)
     return Evaluation(
         success=sum(t.success for t in best) / count,
@@ -75,18 +82,18 @@ def evaluate(episodes: Iterable[Episode], failed: int = 0, seed: int = 0) -> Eva
 def bootstrap(groups: list[list[float]], seed: int = 0) -> tuple[float, float]:
     """The 95 % percentile interval of the mean over all values, drawing whole groups (tasks) with replacement.
 
-    Tasks, not episodes, are drawn: attempts at one task are not independent (Efron & Tibshirani 1993, chapter 8).
+    Tasks, not episodes, are drawn: attempts at one task are not independent (Efron & Tibshirani 1993, chapter 8). Where all
+    values are 0 or all are 1 there is nothing to draw from; Wilson's interval (1927) for as many tasks takes its place.
 
     Args:
-        groups: The values of each task.
+        groups: The values of each task, in [0, 1].
         seed: Of the draws.
     """
-    if not groups:
-        return 0.0, 1.0
     sums, sizes = np.array([sum(g) for g in groups]), np.array([len(g) for g in groups])
-    rng = np.random.default_rng(seed)
-    means = np.empty(RESAMPLES)
-    for i in range(RESAMPLES):
-        drawn = rng.integers(len(groups), size=len(groups))
-        means[i] = sums[drawn].sum() / sizes[drawn].sum()
+    mean = float(sums.sum() / sizes.sum())
+    if mean in (0.0, 1.0):
+        width = 1.96**2 / (len(groups) + 1.96**2)
+        return (0.0, width) if mean == 0 else (1 - width, 1.0)
+    drawn = np.random.default_rng(seed).integers(len(groups), size=(RESAMPLES, len(groups)))
+    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))

@@ -8,9 +8,7 @@ included, never on what the environment said. A node that several paths share ha
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from transformers import AutoTokenizer
+from typing import Any
 
 from agentgym.tokens import Chat, Conversation
 from agentgym_trajectories.tree import Trajectory
@@ -23,49 +21,50 @@ class Row:
     Attributes:
         input_ids: L ids, exactly as the model saw and wrote them.
         weights: L loss weights, for each id as a target: 0 on everything that is not the agent's.
-        group: The task; rows of one group are attempts at the same thing.
-        episode: The episode's key, ``env/task/sample/version``.
     """
 
     input_ids: list[int]
     weights: list[float]
-    group: str
-    episode: str
 
 
-def training_rows(trajectories: Iterable[Trajectory], model_dir: Path) -> list[Row]:
-    """The rows of many trajectories, for the model in `model_dir`; no node is trained on twice."""
-    chat = Chat(AutoTokenizer.from_pretrained(model_dir))
+def training_rows(trajectories: Iterable[Trajectory], tokenizer: Any, max_length: int | None = None) -> list[Row]:
+    """The rows of many trajectories, for the model with this tokenizer; no node is trained on twice.
+
+    Args:
+        trajectories: Those of one episode one after the other, as a store gives them.
+        tokenizer: With a chat template.
+        max_length: Rows with more tokens are left out (a cut row would teach to stop early); None for no limit.
+    """
+    chat = Chat(tokenizer)
     made: list[Row] = []
     episode, seen = None, set[int]()
     for t in trajectories:
         if t.episode is not episode:
             episode, seen = t.episode, set()
-        made += rows(t, chat, seen)
-        seen.update(n.id for n in t.nodes)
+        fitting = [r for r in rows(t, chat, seen) if max_length is None or len(r.input_ids) <= max_length]
+        if fitting:
+            seen.update(n.id for n in t.actions)
+        made += fitting
     return made
 
 
 def rows(trajectory: Trajectory, chat: Chat, seen: Iterable[int] = ()) -> list[Row]:
-    """The rows of one trajectory: one, and one more for each time that rendering it rewrites the history.
+    """The rows of one trajectory: one for each branch of tokens that has something to learn.
 
     Args:
         trajectory: What was done.
         chat: Template and dialect of the model to be trained.
         seen: Ids of nodes that have had their weight in another row.
-
-    Returns:
-        Rows that have something to learn.
     """
-    e = trajectory.episode
-    weights = {n.id: float(n.kind == "action" and n.id not in seen) for n in trajectory.nodes}
-    sampled = trajectory.token_ids
-    if sampled is not None and e.vocabulary == chat.vocabulary:
-        written = [(sampled, [weights[n.id] for n in trajectory.nodes for _ in n.token_ids or ()])]
+    on = {n.id: float(n.id not in seen) for n in trajectory.actions}
+    if trajectory.token_ids is not None and trajectory.episode.vocabulary == chat.vocabulary:
+        written = [
+            ([i for n in branch for i in n.token_ids or ()], [on.get(n.id, 0.0) for n in branch for _ in n.token_ids or ()])
+            for branch in trajectory.branches
+        ]
     else:
-        written = _render(trajectory, chat, weights)
-    key = f"{e.env}/{e.task.id}/{e.sample}/{e.version}"
-    return [Row(ids, on, e.task.id, key) for ids, on in written if any(on)]
+        written = _render(trajectory, chat, on)
+    return [Row(ids, weights) for ids, weights in written if any(weights)]
 
 
 def mixed(agent: Sequence[Row], general: Sequence[Row], eta: float, seed: int = 0) -> list[Row]:
@@ -83,17 +82,21 @@ def mixed(agent: Sequence[Row], general: Sequence[Row], eta: float, seed: int = 
     return together
 
 
-def _render(trajectory: Trajectory, chat: Chat, weights: dict[int, float]) -> list[tuple[list[int], list[float]]]:
+def _render(trajectory: Trajectory, chat: Chat, on: dict[int, float]) -> list[tuple[list[int], list[float]]]:
     conversation = Conversation(chat, trajectory.episode.tools)
     written: list[tuple[list[int], list[float]]] = [([], [])]
-    for node in trajectory.nodes:
-        if node.kind == "action":
-            delta, branched = conversation.act(node.messages[0]), False
-        else:
-            delta, branched = conversation.observe(node.messages)
-        if branched:
-            written.append(([], []))
-        ids, on = written[-1]
-        ids += delta
-        on += [weights[node.id]] * len(delta)
+    told = 0  # messages so far; the root of a further branch repeats them
+    for branch in trajectory.branches:
+        for node in branch:
+            new = node.messages[told:] if node.continues >= 0 else node.messages
+            told += len(new)
+            if node.kind == "action":
+                delta, branched = conversation.act(new[0]), False
+            else:
+                delta, branched = conversation.observe(new)
+            if branched:
+                written.append(([], []))
+            ids, weights = written[-1]
+            ids += delta
+            weights += [on.get(node.id, 0.0)] * len(delta)
     return written

@@ -8,6 +8,7 @@ the fast attention kernels stay usable.
 Weights other than 0 and 1 are refused: TRL's loss knows labels, not weights.
 """
 
+import hashlib
 import json
 import logging
 import random
@@ -19,9 +20,8 @@ from typing import Any, Literal
 import datasets
 import torch
 import transformers
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from pydantic import BaseModel, ConfigDict, Field
-from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
 from agentgym import UserError
@@ -46,13 +46,12 @@ class Sft(BaseModel):
     """How to fine-tune.
 
     Attributes:
-        epochs: How often each row is seen; not used when `max_steps` is given.
+        epochs: How often each row is seen, rounded to whole steps; not used when `max_steps` is given.
         max_steps: Steps of the optimizer.
         batch_size: Rows in a step.
         lr: Peak learning rate.
         schedule: How the learning rate falls after the warm-up.
         warmup: Share of the steps in which it rises from 0.
-        max_length: Rows with more tokens are left out (a cut row would teach to stop early); None for no limit.
         lora: Adapters, or None for all weights.
         save_steps: Steps between checkpoints; None for none.
         seed: Of the rows' order and the adapters' first weights.
@@ -66,7 +65,6 @@ class Sft(BaseModel):
     lr: float = Field(2e-5, gt=0)
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
     warmup: float = Field(0.03, ge=0, lt=1)
-    max_length: int | None = None
     lora: Lora | None = None
     save_steps: int | None = Field(None, ge=1)
     seed: int = 0
@@ -83,38 +81,66 @@ def train_sft(model_dir: Path, rows: Sequence[Row], out_dir: Path, config: Sft, 
         resume: Go on from the last checkpoint in `out_dir`, if there is one.
 
     Returns:
-        ``steps``, ``loss`` (mean over the last tenth of the steps, in nats a trained token), ``tokens``, ``seconds`` and
-        ``tokens_per_second`` (of this run), and ``too_long`` (rows that were left out).
+        ``steps``, ``loss`` (mean over the last tenth of what was logged, in nats a trained token), ``tokens``, ``seconds`` and
+        ``tokens_per_second`` (of this run).
 
     Raises:
-        UserError: no rows, a weight that is neither 0 nor 1, or no model.
+        UserError: no rows, a weight that is neither 0 nor 1, no model, or a training to be resumed that was another one.
     """
-    kept = [r for r in rows if config.max_length is None or len(r.input_ids) <= config.max_length]
-    if not kept:
-        raise UserError(f"none of {len(rows)} rows can be trained on: collect more, or raise max_length ({config.max_length})")
-    if any(w not in (0.0, 1.0) for r in kept for w in r.weights):
+    if not rows:
+        raise UserError("there are no rows to train on: collect more, or select less strictly")
+    if any(w not in (0.0, 1.0) for r in rows for w in r.weights):
         raise UserError("SFT takes weights of 0 and 1 only: round them")
     transformers.utils.logging.disable_progress_bar()
-    model, tokenizer = load(Path(model_dir))
+    model, tokenizer = load(Path(model_dir).resolve())
+    out_dir = Path(out_dir)
+    _same_training(rows, config, out_dir, resume)
+    last = _last_checkpoint(out_dir) if resume else None
     collator = Collator(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
-    last = get_last_checkpoint(str(out_dir)) if resume and Path(out_dir).is_dir() else None
-    metrics = Metrics(Path(out_dir), collator, int(last.rpartition("-")[2]) if last else 0)
-    order = plan([len(r.input_ids) for r in kept], config)
+    metrics = Metrics(out_dir, collator, int(last.name.rpartition("-")[2]) if last else 0)
+    order = plan([len(r.input_ids) for r in rows], config)
     with without_peft_warning():
         trainer = _Trainer(
-            model=model.float(),  # bf16 weights would round small updates away; on a GPU the arithmetic is in bf16 all the same
-            args=_arguments(Path(out_dir), config, len(order) // config.batch_size),
-            train_dataset=_dataset(kept).select(order),
+            model=_trainable(model),
+            args=_arguments(out_dir, config, len(order) // config.batch_size),
+            train_dataset=_dataset(rows).select(order),
             processing_class=tokenizer,
             data_collator=collator,
             callbacks=[metrics],
             peft_config=_lora(config.lora),
         )
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.train(resume_from_checkpoint=last)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
     trainer.model.save_pretrained(out_dir)
     tokenizer.save_pretrained(out_dir)
-    return metrics.summary() | {"too_long": len(rows) - len(kept)}
+    return metrics.summary()
+
+
+def _trainable(model: Any) -> Any:
+    """The model in float32: bf16 weights would round small updates away; on a GPU the arithmetic is in bf16 all the same.
+
+    An adapter becomes part of its base first, in float32 too, where that loses nothing.
+    """
+    model = model.float()
+    return model.merge_and_unload().requires_grad_(True) if isinstance(model, PeftModel) else model
+
+
+def _same_training(rows: Sequence[Row], config: Sft, out_dir: Path, resume: bool) -> None:
+    """Remember rows and configuration, so that no other training goes on from this one's checkpoints."""
+    digest = hashlib.blake2b(repr([(r.input_ids, r.weights) for r in rows]).encode(), digest_size=8).hexdigest()
+    now, file = config.model_dump() | {"rows": digest}, out_dir / "training.json"
+    if resume and file.exists():
+        before = json.loads(file.read_text())
+        if other := [key for key in now if before.get(key) != now[key]]:
+            raise UserError(f"the training in {out_dir} had other {', '.join(other)}: give the same, or choose another --out")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(now))
+
+
+def _last_checkpoint(out_dir: Path) -> Path | None:
+    """The newest checkpoint that is complete: the trainer writes its state last."""
+    complete = [c.parent for c in out_dir.glob("checkpoint-*/trainer_state.json") if c.stat().st_size]
+    return max(complete, key=lambda c: int(c.name.rpartition("-")[2]), default=None)
 
 
 def plan(lengths: Sequence[int], config: Sft) -> list[int]:
@@ -198,7 +224,7 @@ class Metrics(transformers.TrainerCallback):  # type: ignore[misc]  # transforme
         self.lines = [line for line in map(json.loads, written) if line["step"] <= step]
         self.file.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
         self.began = self.logged = time.perf_counter()
-        self.counted = 0
+        self.counted = self.steps = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock."""
@@ -218,12 +244,16 @@ class Metrics(transformers.TrainerCallback):  # type: ignore[misc]  # transforme
         with self.file.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
 
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop the clock."""
+        self.steps, self.counted, self.logged = state.global_step, self.collator.tokens, time.perf_counter()
+
     def summary(self) -> dict[str, float]:
         """See `train_sft`."""
         seconds = self.logged - self.began
         tail = self.lines[-max(1, len(self.lines) // 10) :]
         return {
-            "steps": self.lines[-1]["step"],
+            "steps": self.steps,
             "loss": sum(line["loss"] for line in tail) / len(tail),
             "tokens": self.counted,
             "seconds": seconds,
@@ -233,7 +263,7 @@ class Metrics(transformers.TrainerCallback):  # type: ignore[misc]  # transforme
 
 def _arguments(out_dir: Path, config: Sft, steps: int) -> SFTConfig:
     gpu = torch.cuda.is_available()
-    return SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(out_dir),
         max_steps=steps,
         per_device_train_batch_size=config.batch_size,
@@ -257,6 +287,8 @@ def _arguments(out_dir: Path, config: Sft, steps: int) -> SFTConfig:
         report_to="none",
         seed=config.seed,
     )
+    arguments._n_gpu = 1  # one process trains on one device: several would each take a batch, and a step be another than planned
+    return arguments
 
 
 def _dataset(rows: Sequence[Row]) -> datasets.Dataset:

@@ -2,15 +2,15 @@
 
 import asyncio
 import time
-from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from agentgym.cli.output import EnvArgOption, EnvOption, JsonOption, Output, parse_env_args
 
 from agentgym import Tasks, UserError, make
+from agentgym.cli.output import EnvArgOption, EnvOption, JsonOption, Output, parse_env_args
+from agentgym.sampling import Sampler
 from agentgym.sampling.named import open_sampler
 from agentgym_trajectories import select as selecting
 from agentgym_trajectories.export import FORMS
@@ -21,7 +21,7 @@ from agentgym_trajectories.store import Store
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run, as given to `agentgym collect --out`.")]
 PolicyOption = Annotated[str, typer.Option("--policy", help="`oracle` or a model directory.")]
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation or test.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Of environments and sampling.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")]
 TemperatureOption = Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")]
 MaxTokensOption = Annotated[int, typer.Option("--max-tokens", min=1, help="Longest turn, in tokens.")]
 DialectOption = Annotated[str | None, typer.Option("--dialect", help="How calls are written; by default what the model speaks.")]
@@ -53,17 +53,19 @@ def collect(
     arguments = parse_env_args(env_arg)
     chosen = choose_tasks(env, arguments, split, start, tasks)
     plan = Rollout(env, arguments, samples, seed, concurrency, attempts)
+    sampler = open_sampler(policy, temperature=temperature, max_tokens=max_tokens, batch=min(concurrency, 64), dialect=dialect)
     output.say(f"Collecting {len(chosen)} tasks x {samples} of {env} ({split}) with {policy} into {out}.")
     with Store(out, create=True) as store:
+        store.hold_settings(env, arguments, sampler.version, settings(sampler, seed, temperature, max_tokens, dialect))
         began = time.perf_counter()
-        progress = play_all(plan, chosen, policy, store, output, temperature, max_tokens, dialect)
-        (row,) = store.query("SELECT avg(success), avg(reward), sum(tokens) FROM episodes")
+        progress = play_all(plan, chosen, sampler, store, output)
+        success, reward, tokens = store.totals(env, arguments, sampler.version)
     result = {"run": str(out), "episodes": progress.asked, "played": progress.played, "resumed": progress.resumed}
-    result |= {"failed": progress.failed, "success": row[0], "reward": row[1], "tokens": row[2]}
+    result |= {"failed": progress.failed, "success": success, "reward": reward, "tokens": tokens}
     result |= {"seconds": round(time.perf_counter() - began, 2)}
     output.say(f"{progress.played} played, {progress.resumed} were there already, {progress.failed} failed.")
-    if row[0] is not None:
-        output.say(f"Success {row[0]:.1%}, mean reward {row[1]:.3f}, {row[2]} sampled tokens in {out}.")
+    if success is not None:
+        output.say(f"Success {success:.1%}, mean reward {reward:.3f}, {tokens} sampled tokens in {out}.")
     if progress.failed:
         output.say("Failed episodes have no reward; run the same command again to retry them.")
     output.next_steps(f"agentgym select {out} --by reward:min=1")
@@ -84,17 +86,16 @@ def select(
     specs = by or ["reward"]
     chosen = [selecting.parse(spec, selecting.SELECTORS) for spec in specs]
     output.say(f"Selecting from {run} by {', then '.join(specs)}.")
-    reasons: Counter[str] = Counter()
     with Store(run) as store:
-        verdicts = list(selecting.apply(store.trajectories(), chosen))
-        store.add_selection(name, verdicts)
-    for _, reason in verdicts:
-        reasons[reason] += 1
-    kept = reasons.pop("", 0)
-    output.table(("dropped", "why"), [(str(n), reason) for reason, n in reasons.most_common(12)])
-    output.say(f"Kept {kept} of {len(verdicts)} trajectories as selection {name!r} in {run}.")
-    output.next_steps(f"agentgym train sft {run} --selection {name} --model MODEL --out runs/policy")
-    output.result({"run": str(run), "selection": name, "kept": kept, "of": len(verdicts), "dropped": dict(reasons)})
+        store.add_selection(name, selecting.apply(store.trajectories(), chosen))
+        counts = store.query("SELECT reason, count(*) n FROM selections WHERE name = ? GROUP BY reason ORDER BY n DESC", name)
+    reasons = dict(counts)
+    kept, total = reasons.pop("", 0), sum(n for _, n in counts)
+    output.table(("dropped", "why"), [(str(n), reason) for reason, n in list(reasons.items())[:12]])
+    output.say(f"Kept {kept} of {total} trajectories as selection {name!r} in {run}.")
+    if kept:
+        output.next_steps(f"agentgym train sft {run} --selection {name} --model MODEL --out runs/policy")
+    output.result({"run": str(run), "selection": name, "kept": kept, "of": total, "dropped": reasons})
 
 
 def export(
@@ -109,7 +110,7 @@ def export(
     Example: agentgym export runs/gold --to gold.parquet --selection default
     """
     output = Output(json)
-    form = form or {".jsonl": "jsonl", ".parquet": "parquet"}.get(to.suffix, "hf")
+    form = form or {".jsonl": "jsonl", ".parquet": "parquet", "": "hf"}.get(to.suffix, to.suffix[1:])
     if form not in FORMS:
         raise UserError(f"there is no format {form!r}: use one of {', '.join(FORMS)}")
     output.say(f"Exporting {run} as {form}.")
@@ -132,19 +133,15 @@ def choose_tasks(env: str, arguments: dict[str, object], split: str, start: int,
     return tasks
 
 
-def play_all(
-    plan: Rollout,
-    tasks: Tasks,
-    policy: str,
-    sink: Sink,
-    output: Output,
-    temperature: float = 1.0,
-    max_tokens: int = 256,
-    dialect: str | None = None,
-) -> Progress:
-    """Run a rollout with a named policy and a progress bar."""
-    batch = min(plan.concurrency, 64)
-    sampler = open_sampler(policy, temperature=temperature, max_tokens=max_tokens, batch=batch, dialect=dialect)
+def settings(sampler: Sampler, seed: int, temperature: float, max_tokens: int, dialect: str | None) -> dict[str, object]:
+    """What makes an episode what it is, beside its key; for policies without tokens only the seed."""
+    if sampler.chat is None:
+        return {"seed": seed}
+    return {"seed": seed, "temperature": temperature, "max_tokens": max_tokens, "dialect": dialect}
+
+
+def play_all(plan: Rollout, tasks: Tasks, sampler: Sampler, sink: Sink, output: Output) -> Progress:
+    """Run a rollout with a progress bar, and close the sampler."""
 
     async def run() -> Progress:
         with output.progress() as bar:

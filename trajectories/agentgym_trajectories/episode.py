@@ -1,12 +1,23 @@
 """One episode: environment x sampler x tokens -> nodes."""
 
 import asyncio
+import math
 import time
 import zlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from agentgym import AgentGymError, Environment, EnvironmentFailure, Message, Observation, StopReason, Task, UserError
+from agentgym import (
+    AgentGymError,
+    Environment,
+    EnvironmentFailure,
+    Message,
+    Observation,
+    SamplerFailure,
+    StopReason,
+    Task,
+    UserError,
+)
 from agentgym.sampling import Sample, Sampler, SampleRequest
 from agentgym.tokens import Conversation
 from agentgym_trajectories.tree import Episode, Node
@@ -37,7 +48,7 @@ class Walk:
         if self.sampler.chat is not None:
             self.episode.vocabulary = self.sampler.chat.vocabulary
             self._tokens = Conversation(self.sampler.chat, observation.tools)
-        self._observe(observation, self.env.state_key())
+        self._observe(observation, await self._call(self.env.state_key))
 
     async def turn(self) -> bool:
         """Sample one action, take it, write both sides down. Returns whether the episode goes on."""
@@ -49,8 +60,10 @@ class Walk:
         (sample,) = await self.sampler.sample([request])
         node = self._act(sample)
         observation, reward, terminated, truncated, info = await self._call(self.env.step, sample.message)
+        if not math.isfinite(reward):
+            raise EnvironmentFailure(f"a reward of {reward}")
         node.reward, node.rewards, node.errors = float(reward), info["rewards"], info["errors"]
-        node.state_key = self.env.state_key()
+        node.state_key = await self._call(self.env.state_key)
         if terminated or truncated:
             node.end = StopReason.TERMINATED if terminated else StopReason.MAX_TURNS
             node.success = bool(info["success"])
@@ -63,8 +76,11 @@ class Walk:
         ids, branches = self._tokens.observe(observation.messages) if self._tokens else (None, False)
         if branches:
             self.episode.drift += 1
-        shown, parent = (tuple(self.messages), -1) if branches else (observation.messages, self.parent)
-        self.parent = self.episode.add(parent, "observation", shown, token_ids=ids, state_key=state_key).id
+        shown, parent, continues = observation.messages, self.parent, -1
+        if branches:
+            shown, parent, continues = tuple(self.messages), -1, self.parent
+        node = self.episode.add(parent, "observation", shown, token_ids=ids, state_key=state_key, continues=continues)
+        self.parent = node.id
 
     def _act(self, sample: Sample) -> Node:
         self.messages.append(sample.message)
@@ -86,7 +102,7 @@ class Walk:
 
     def _out_of_context(self) -> bool:
         if len(self.episode.nodes) == 1:
-            raise UserError(f"task {self.episode.task.id} alone fills the context of {self.sampler.context} tokens")
+            raise SamplerFailure(f"task {self.episode.task.id} alone fills the context of {self.sampler.context} tokens")
         last = [n for n in self.episode.nodes if n.kind == "action"][-1]
         last.end, last.success = StopReason.CONTEXT_LENGTH, False
         self.episode.nodes.pop()  # the observation that nobody could answer

@@ -54,6 +54,7 @@ def export(trajectories: Iterable[Trajectory], path: Path, form: str) -> int:
         raise UserError(f"{path} exists already: choose another path or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of an export that was killed
     try:
         count = FORMS[form](map(row, trajectories), partial)
         if not count:

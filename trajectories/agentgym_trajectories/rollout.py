@@ -1,20 +1,22 @@
 """Many episodes at once, on asyncio: every finished turn goes straight back to the sampler, nothing runs in lockstep.
 
 Each worker owns one environment and plays one episode after the other. A failure of the environment or of the sampler voids
-the attempt: it is recorded apart, has no reward, and is tried again up to a cap with a new seed. Beyond the cap the episode
+the attempt: it is recorded apart, has no reward, and is tried again up to a cap, with a new seed and, since an environment that
+failed may be broken for good, in a new instance. Beyond the cap the episode
 is missing from the results, not counted as zero, so a failure that depends on what the agent does (its code kills the
 container, say) biases the results towards agents that do not do that; the count of failures is therefore always shown.
 """
 
 import asyncio
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from agentgym import Environment, Failure, Task, make
+from agentgym import AgentGymError, Environment, EnvironmentFailure, Failure, Task, make
 from agentgym.sampling import Sampler
 from agentgym_trajectories.episode import new_episode, play
 from agentgym_trajectories.store import Store
@@ -35,6 +37,9 @@ class Sink(Protocol):
 
     def finished(self, env: str, env_args: dict[str, Any], version: str) -> set[tuple[str, int]]:
         """Task ids and sample indices that need not be played again."""
+
+    def failed_attempts(self, env: str, env_args: dict[str, Any], version: str) -> dict[tuple[str, int], int]:
+        """How often each task and sample failed so far."""
 
     def flush(self) -> None:
         """Make what was added durable."""
@@ -60,6 +65,12 @@ class Memory:
         same = (e for e in self.episodes if (e.env, e.env_args, e.version) == (env, env_args, version))
         return {(e.task.id, e.sample) for e in same}
 
+    def failed_attempts(self, env: str, env_args: dict[str, Any], version: str) -> dict[tuple[str, int], int]:
+        """How often each task and sample failed so far."""
+        return Counter(
+            (e.task.id, e.sample) for e, _, _ in self.failures if (e.env, e.env_args, e.version) == (env, env_args, version)
+        )
+
     def flush(self) -> None:
         """Nothing to do."""
 
@@ -73,6 +84,11 @@ class Progress:
     played: int = 0
     failed: int = 0
     attempts_failed: int = 0
+
+    @property
+    def done(self) -> int:
+        """Episodes that need nothing more in this call."""
+        return self.resumed + self.played + self.failed
 
 
 @dataclass(frozen=True)
@@ -108,18 +124,21 @@ class Rollout:
 
         Raises:
             Failure: the first `HOPELESS` episodes were all lost.
+            UserError: what was asked for cannot be done, or the sink cannot be written.
         """
-        progress = Progress()
-        jobs = self._jobs(tasks, sink.finished(self.env, self.env_args, sampler.version), progress)
-        flusher = asyncio.create_task(_flush_often(sink, report, progress))
+        progress, key = Progress(), (self.env, self.env_args, sampler.version)
+        jobs = self._jobs(tasks, sink.finished(*key), progress)
+        failed = sink.failed_attempts(*key)
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(self.concurrency):
-                    group.create_task(self._work(jobs, sampler, sink, progress))
+                flusher = group.create_task(_flush_often(sink, report, progress))
+                workers = [group.create_task(self._work(jobs, failed, sampler, sink, progress)) for _ in range(self.concurrency)]
+                await asyncio.wait(workers)
+                flusher.cancel()
         except* Exception as errors:
-            raise errors.exceptions[0] from None
+            first = errors.exceptions[0]
+            raise first from first.__cause__
         finally:
-            flusher.cancel()
             sink.flush()
             report(progress)
         return progress
@@ -136,34 +155,53 @@ class Rollout:
     async def _work(
         self,
         jobs: Iterator[tuple[Task, int]],
+        failed: dict[tuple[str, int], int],
         sampler: Sampler,
         sink: Sink,
         progress: Progress,
     ) -> None:
-        job = next(jobs, None)
-        if job is None:
-            return
-        with closing(make(self.env, **self.env_args)) as env:
-            while job is not None:
-                await self._play(env, *job, sampler, sink, progress)
+        env: Environment | None = None
+        try:
+            for task, sample in jobs:
+                before = failed.get((task.id, sample), 0)
+                for attempt in range(before, before + self.attempts):
+                    episode = new_episode(self.env, self.env_args, task, sample, sampler.version)
+                    seed = zlib.crc32(f"{self.seed}/{task.id}/{sample}/{attempt}".encode())
+                    try:
+                        env = env or _make(self.env, self.env_args)
+                        sink.add(await play(env, sampler, episode, seed))
+                        progress.played += 1
+                        break
+                    except Failure as failure:
+                        _close(env)
+                        env = None
+                        self._count(failure, attempt, episode, sink, progress)
+                else:
+                    progress.failed += 1
                 await asyncio.sleep(0)  # neither environment nor sampler need have waited, and Ctrl-C wants to be heard
-                job = next(jobs, None)
+        finally:
+            _close(env)
 
-    async def _play(self, env: Environment, task: Task, sample: int, sampler: Sampler, sink: Sink, progress: Progress) -> None:
-        for attempt in range(self.attempts):
-            episode = new_episode(self.env, self.env_args, task, sample, sampler.version)
-            seed = zlib.crc32(f"{self.seed}/{task.id}/{sample}/{attempt}".encode())
-            try:
-                sink.add(await play(env, sampler, episode, seed))
-            except Failure as failure:
-                progress.attempts_failed += 1
-                sink.add_failure(episode, attempt, failure)
-                if not progress.played and progress.failed >= HOPELESS:
-                    raise
-            else:
-                progress.played += 1
-                return
-        progress.failed += 1
+    def _count(self, failure: Failure, attempt: int, episode: Episode, sink: Sink, progress: Progress) -> None:
+        progress.attempts_failed += 1
+        sink.add_failure(episode, attempt, failure)
+        if progress.failed >= HOPELESS and not progress.played + progress.resumed:
+            raise failure
+
+
+def _make(env_id: str, env_args: dict[str, Any]) -> Environment:
+    try:
+        return make(env_id, **env_args)
+    except AgentGymError:
+        raise
+    except Exception as error:
+        raise EnvironmentFailure(f"cannot be made: {type(error).__name__}: {error}") from error
+
+
+def _close(env: Environment | None) -> None:
+    if env is not None:
+        with suppress(Exception):  # what it did is stored, and a broken one may not even close
+            env.close()
 
 
 async def _flush_often(sink: Sink, report: Callable[[Progress], None], progress: Progress) -> None:

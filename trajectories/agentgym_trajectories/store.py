@@ -11,6 +11,7 @@ of power may cost the last moments, never the file.
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,8 +44,12 @@ CREATE TABLE selections (
     name TEXT NOT NULL, episode INTEGER NOT NULL REFERENCES episodes, leaf INTEGER NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (name, episode, leaf)
 ) WITHOUT ROWID;
+CREATE TABLE settings (
+    env TEXT NOT NULL, env_args TEXT NOT NULL, version TEXT NOT NULL, settings TEXT NOT NULL,
+    PRIMARY KEY (env, env_args, version)
+) WITHOUT ROWID;
 """
-_INSERT = f"INSERT OR IGNORE INTO episodes VALUES (NULL{', ?' * 20})"
+_INSERT = f"INSERT INTO episodes VALUES (NULL{', ?' * 20}) ON CONFLICT DO NOTHING"
 _BUFFER = 256  # episodes; more are written at once
 _nodes_decoder = msgspec.json.Decoder(list[Node])
 _task_decoder = msgspec.json.Decoder(Task)
@@ -64,6 +69,8 @@ class Store:
 
     def __init__(self, path: Path | str, *, create: bool = False) -> None:
         path = Path(path)
+        if path.is_file() and path.suffix != ".db":
+            raise UserError(f"{path} is a file: give the directory of a run")
         self.path = path if path.suffix == ".db" else path / FILE
         if not create and not self.path.is_file():
             raise UserError(f"there are no episodes at {path}: collect some with `agentgym collect --out {path}`")
@@ -75,6 +82,9 @@ class Store:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._migrate()
+        except sqlite3.OperationalError as error:
+            self._db.close()
+            raise UserError(f"{self.path} cannot be opened for writing ({error}): mend that, or choose another path") from error
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise UserError(f"{self.path} is no store of episodes ({error}): choose another path") from error
@@ -87,8 +97,10 @@ class Store:
 
     def close(self) -> None:
         """Write what is buffered and close the file."""
-        self.flush()
-        self._db.close()
+        try:
+            self.flush()
+        finally:
+            self._db.close()
 
     # ---- writing -------------------------------------------------------------------------------------------------------
 
@@ -99,25 +111,42 @@ class Store:
             self.flush()
 
     def flush(self) -> None:
-        """Write all buffered episodes in one transaction."""
+        """Write all buffered episodes in one transaction.
+
+        Raises:
+            UserError: the file cannot be written; what was buffered is still buffered.
+        """
         if self._buffer:
-            rows, self._buffer = self._buffer, []
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(_INSERT, rows)
-            self._db.execute("COMMIT")
+            with self._transaction():
+                self._db.executemany(_INSERT, self._buffer)
+            self._buffer.clear()
 
     def add_failure(self, episode: Episode, attempt: int, failure: Failure) -> None:
         """Keep the record of an attempt that failed through nobody's action."""
         row = (*_key(episode), attempt, type(failure).__name__, str(failure), time.time())
-        self._db.execute(f"INSERT INTO failures VALUES (NULL{', ?' * 9})", row)
+        with self._transaction():
+            self._db.execute(f"INSERT INTO failures VALUES (NULL{', ?' * 9})", row)
+
+    def hold_settings(self, env: str, env_args: dict[str, Any], version: str, settings: dict[str, Any]) -> None:
+        """Remember how these episodes are played; what is resumed has to be played the same way.
+
+        Raises:
+            UserError: they were played in another way before.
+        """
+        wanted = msgspec.json.encode(settings, order="deterministic").decode()
+        with self._transaction():
+            self._db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?, ?, ?)", (env, _args(env_args), version, wanted))
+        where = "env = ? AND env_args = ? AND version = ?"
+        ((found,),) = self.query(f"SELECT settings FROM settings WHERE {where}", env, _args(env_args), version)
+        if found != wanted:
+            raise UserError(f"{self.path} holds episodes played with {found}: give these settings again, or another --out")
 
     def add_selection(self, name: str, verdicts: Iterable[tuple[Trajectory, str]]) -> None:
         """Replace the selection `name`: for each trajectory the reason why it was dropped, empty if it was kept."""
-        rows = [(name, t.episode.id, t.leaf.id, reason) for t, reason in verdicts]
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute("DELETE FROM selections WHERE name = ?", (name,))
-        self._db.executemany("INSERT INTO selections VALUES (?, ?, ?, ?)", rows)
-        self._db.execute("COMMIT")
+        rows = [(name, t.episode.id, t.leaf.id, reason) for t, reason in verdicts]  # read first, then write
+        with self._transaction():
+            self._db.execute("DELETE FROM selections WHERE name = ?", (name,))
+            self._db.executemany("INSERT INTO selections VALUES (?, ?, ?, ?)", rows)
 
     # ---- reading -------------------------------------------------------------------------------------------------------
 
@@ -128,17 +157,26 @@ class Store:
         query = "SELECT task, sample FROM episodes WHERE env = ? AND env_args = ? AND version = ?"
         return set(self._db.execute(query, where))
 
-    def episodes(self) -> Iterator[Episode]:
-        """All episodes, in the order of their end."""
+    def failed_attempts(self, env: str, env_args: dict[str, Any], version: str) -> dict[tuple[str, int], int]:
+        """How often each task and sample failed so far."""
+        query = "SELECT task, sample, count(*) FROM failures WHERE env = ? AND env_args = ? AND version = ? GROUP BY task, sample"
+        return {(task, sample): n for task, sample, n in self._db.execute(query, (env, _args(env_args), version))}
+
+    def episodes(self, env: str | None = None, env_args: dict[str, Any] | None = None, version: str = "") -> Iterator[Episode]:
+        """All episodes, in the order of their end; with `env`, only those of this environment, its arguments and this policy."""
         self.flush()
         query = """SELECT e.id, env, task_json, sample, version, env_args, vocabulary, schemas, nodes, drift, seconds
-                   FROM episodes e JOIN toolsets t ON t.id = e.toolset ORDER BY e.id"""
+                   FROM episodes e JOIN toolsets t ON t.id = e.toolset"""
+        where: tuple[str, ...] = ()
+        if env is not None:
+            query, where = f"{query} WHERE env = ? AND env_args = ? AND version = ?", (env, _args(env_args or {}), version)
+        found = self._db.execute(f"{query} ORDER BY e.id", where)
         tools: dict[str, tuple[dict[str, Any], ...]] = {}
-        for row_id, env, task, sample, version, args, vocabulary, schemas, nodes, drift, seconds in self._db.execute(query):
+        for row_id, env_id, task, sample, version, args, vocabulary, schemas, nodes, drift, seconds in found:
             if schemas not in tools:
                 tools[schemas] = tuple(msgspec.json.decode(schemas))
             yield Episode(
-                env,
+                env_id,
                 _task_decoder.decode(task),
                 sample,
                 version,
@@ -163,6 +201,13 @@ class Store:
                 if kept is None or (episode.id, trajectory.leaf.id) in kept:
                     yield trajectory
 
+    def totals(self, env: str, env_args: dict[str, Any], version: str) -> tuple[float | None, float | None, int | None]:
+        """Mean success, mean reward and sampled tokens of these episodes; None where there are none."""
+        where = "env = ? AND env_args = ? AND version = ?"
+        sql = f"SELECT avg(success), avg(reward), sum(tokens) FROM episodes WHERE {where}"
+        ((success, reward, tokens),) = self.query(sql, env, _args(env_args), version)
+        return success, reward, tokens
+
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of any read-only query over the tables `episodes`, `failures`, `selections` and `toolsets`."""
         self.flush()
@@ -175,6 +220,20 @@ class Store:
         return {(episode, leaf) for episode, leaf, reason in rows if not reason}
 
     # ---- inside --------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing; a full disk or a lock that nobody gives up becomes one clear error."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise UserError(f"{self.path} cannot be written ({error}): mend that and run the command again") from error
+            raise
 
     def _migrate(self) -> None:
         self._db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
@@ -216,7 +275,8 @@ class Store:
         if known and known[0] is tools:  # environments hand out the same tuple again and again
             return known[1]
         schemas = _encode(tools).decode()  # never sorted: templates write schemas in their own order, into the model's prompt
-        self._db.execute("INSERT OR IGNORE INTO toolsets (schemas) VALUES (?)", (schemas,))
+        with self._transaction():
+            self._db.execute("INSERT OR IGNORE INTO toolsets (schemas) VALUES (?)", (schemas,))
         (row_id,) = self._db.execute("SELECT id FROM toolsets WHERE schemas = ?", (schemas,)).fetchone()
         if len(self._toolsets) > 1000:  # environments that make new tools for every task
             self._toolsets.clear()

@@ -1,8 +1,9 @@
 """What an agent did, kept once: a tree of nodes with delta tokens. It knows no environment and no model.
 
 A linear episode, a forked one and a search tree are the same thing. A trajectory is a path from a root to a leaf; the
-concatenation of its nodes' `token_ids` is exactly what the model saw and wrote. A second root is a history that the chat
-template rewrote. All paths of one task are a group.
+concatenation of its nodes' `token_ids` is exactly what the model saw and wrote. Where the chat template rewrote the history,
+a new root begins a new branch of tokens and names the action that it goes on from: one trajectory then has several branches,
+and its rewards and mistakes are those of all of them. All trajectories of one task are a group.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ class Node(msgspec.Struct, omit_defaults=True, gc=False):
         version: The weights that sampled an action.
         end: Why the path ends at this action, if it does.
         success: Whether the path that ends here solved the task.
+        continues: Of a root that rewrites history: the action that it goes on from.
         cut: The action hit the token limit.
     """
 
@@ -48,6 +50,7 @@ class Node(msgspec.Struct, omit_defaults=True, gc=False):
     version: str = ""
     end: StopReason | None = None
     success: bool | None = None
+    continues: int = -1
     cut: bool = False
 
 
@@ -87,27 +90,44 @@ class Episode(msgspec.Struct):
         return node
 
     def trajectories(self) -> Iterator["Trajectory"]:
-        """All paths that end at a leaf on which the agent acted."""
-        inner = {n.parent for n in self.nodes}
+        """One for each action after which nothing comes."""
+        inner = {n.parent for n in self.nodes} | {n.continues for n in self.nodes}
         for node in self.nodes:
             if node.id not in inner and node.kind == "action":
-                yield Trajectory(self, self.path(node.id))
+                yield Trajectory(self, self._branches(node.id))
 
     def path(self, leaf: int) -> tuple[Node, ...]:
-        """The nodes from the root to `leaf`."""
+        """The nodes from the branch's root to `leaf`."""
         nodes = []
         while leaf >= 0:
             nodes.append(self.nodes[leaf])
             leaf = nodes[-1].parent
         return tuple(reversed(nodes))
 
+    def _branches(self, leaf: int) -> tuple[tuple[Node, ...], ...]:
+        branches = []
+        while leaf >= 0:
+            branches.append(self.path(leaf))
+            leaf = branches[-1][0].continues
+        return tuple(reversed(branches))
+
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A path from a root to a leaf."""
+    """What was done from the beginning to a leaf.
+
+    Attributes:
+        episode: The tree that it is part of.
+        branches: One path of nodes, or several in their order where the template rewrote the history.
+    """
 
     episode: Episode
-    nodes: Sequence[Node]
+    branches: tuple[tuple[Node, ...], ...]
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The last branch: the whole conversation as the model saw it at the end."""
+        return self.branches[-1]
 
     @property
     def leaf(self) -> Node:
@@ -116,8 +136,8 @@ class Trajectory:
 
     @cached_property
     def actions(self) -> tuple[Node, ...]:
-        """The agent's turns."""
-        return tuple(n for n in self.nodes if n.kind == "action")
+        """The agent's turns, of all branches."""
+        return tuple(n for branch in self.branches for n in branch if n.kind == "action")
 
     @cached_property
     def messages(self) -> tuple[Message, ...]:
@@ -146,7 +166,7 @@ class Trajectory:
 
     @property
     def token_ids(self) -> list[int] | None:
-        """All ids exactly as the model saw them; None where a node has none."""
+        """All ids of the last branch, exactly as the model saw them; None where a node has none."""
         if any(n.token_ids is None for n in self.nodes):
             return None
         return [i for n in self.nodes for i in n.token_ids or ()]
