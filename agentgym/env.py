@@ -25,6 +25,7 @@ itself does wrong raises `EnvironmentFailure`, which is never a reward.
 
 import copy
 import hashlib
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -277,6 +278,8 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
 
     def snapshot(self) -> Snapshot:
         """The current state, to be returned to by `restore`; it does not change when the episode goes on."""
+        if self._seed is None and self._np_random is None:
+            self._seed = secrets.randbits(64)  # never seeded and not drawn from yet: both continuations have to draw the same
         rng = (self._seed, None if self._np_random is None else self._np_random.bit_generator.state)
         return Snapshot(self.snapshots, self.state_key(), self.task, self.turn, self._ended, self.copy_state(self.state), rng)
 

@@ -158,9 +158,10 @@ class Conversation:
         self.ids: list[int] = []
         self.drift = 0
         self._messages: list[Message] = []
-        self._seen = ""  # the template's text of all that was observed and acted so far
-        self._owed = ""  # text after the last sampled id that belongs to that turn: its end, a newline
-        self._appended = True
+        self._prompt = ""  # the template's text of the history up to the last generation prompt
+        self._closed = ""  # the same up to the end of the turn that followed
+        self._turn = ("", "", "")  # that turn: body, end of turn, and what the template puts after it
+        self._ended = True  # whether its last id is its end
 
     def observe(self, messages: Sequence[Message]) -> tuple[list[int], bool]:
         """Append what the environment said and the generation prompt.
@@ -170,16 +171,14 @@ class Conversation:
         """
         self._messages += map(self.chat.neutral, messages)
         text = self.chat.render(self._messages, self.tools, prompt=True)
-        branches = bool(self.ids) and not (self._appended and text.startswith(self._seen))
-        if branches:
+        bridge = self._bridge(text) if self.ids else text
+        if bridge is None:
             self.drift += 1
             self.ids = []
-            delta = self.chat.encode(text)
-        else:
-            delta = self.chat.encode(self._owed + text[len(self._seen) :])
+        delta = self.chat.encode(text if bridge is None else bridge)
         self.ids += delta
-        self._seen, self._owed = text, ""
-        return delta, branches
+        self._prompt = text
+        return delta, bridge is None
 
     def act(self, message: Message, ids: Sequence[int] | None = None) -> list[int]:
         """Append the assistant's turn: the sampled `ids` as they are, or, without them, `message` as the template writes it.
@@ -188,23 +187,36 @@ class Conversation:
             The turn's ids; the end of the turn is among them when it was sampled or written.
         """
         self._messages.append(self.chat.neutral(message))
-        text = self.chat.render(self._messages, self.tools, prompt=False)
-        self._appended = text.startswith(self._seen)
-        body, end, tail = self._split(text[len(self._seen) :] if self._appended else None)
+        self._closed = self.chat.render(self._messages, self.tools, prompt=False)
+        body, end, _ = self._turn = self._split(self._closed)
         taken = list(ids) if ids is not None else self.chat.encode(body + end)
-        ended = ids is None or taken[-1:] == [self.chat.turn_end_id]
-        self._owed = tail if ended else end + tail
-        self._seen = text
+        self._ended = ids is None or taken[-1:] == [self.chat.turn_end_id]
         self.ids += taken
         return taken
 
-    def _split(self, turn: str | None) -> tuple[str, str, str]:
-        """A turn's text as body, end of turn, and what the template puts after it."""
+    def _split(self, closed: str) -> tuple[str, str, str]:
+        """The last turn's text in `closed`: body, end of turn, and what the template puts after it."""
         end = self.chat.turn_end
-        if turn is None:  # the template rewrote its own prompt; the dialect says what the model would have written
+        if not closed.startswith(self._prompt):  # the template rewrote its own prompt: what the dialect would have written
             return self.chat.dialect.render(self._messages[-1]), end, ""
+        turn = closed[len(self._prompt) :]
         body, found, tail = turn.rpartition(end) if end else (turn, "", "")
-        return (body, found, tail) if found or not end else (turn, "", "")
+        return (body, found, tail) if found else (turn, "", "")
+
+    def _bridge(self, text: str) -> str | None:
+        """The text between the last id and the next turn, given the new prompt's text; None when history was rewritten."""
+        body, end, tail = self._turn
+        if self._closed.startswith(self._prompt) and text.startswith(self._closed):
+            rest = tail + text[len(self._closed) :]
+        elif end and text.startswith(self._prompt):
+            # Some templates decorate the last turn alone (Qwen3 opens an empty thought in it) and not the same turn later on:
+            # what the model wrote still stands where it stood.
+            later, found, rest = text[len(self._prompt) :].partition(end)
+            if not found or not body.endswith(later):
+                return None
+        else:
+            return None
+        return rest if self._ended else end + rest
 
 
 def _texts(message: Message) -> list[str]:

@@ -118,13 +118,14 @@ class ToolSet:
             return _mistake(call, ErrorCategory.MALFORMED_JSON, f"the arguments are no valid JSON: {error}")
         try:
             value = found.function(*self._owner, **arguments)
+            text = value if isinstance(value, str) else to_json(value)
         except Failure:
             raise
         except ToolError as error:
             return _mistake(call, ErrorCategory.TOOL_ERROR, str(error))
         except Exception as error:  # a tool that chokes on odd input: the agent is told, the episode goes on
             return _mistake(call, ErrorCategory.TOOL_ERROR, f"{type(error).__name__}: {error}")
-        return ToolResult(_answer(call, value if isinstance(value, str) else to_json(value)))
+        return ToolResult(_answer(call, text))
 
 
 @functools.cache

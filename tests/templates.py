@@ -50,6 +50,12 @@ THINKING = """{%- set last = namespace(i=-1) %}{% for m in messages %}{% if m.ro
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
 
+# Qwen3: as above, but the last turn always shows a thought, if only an empty one, and earlier turns only if there was one.
+QWEN3 = THINKING.replace(
+    "{% if m.role == 'assistant' and m.reasoning_content and loop.index0 > last.i %}",
+    "{% if m.role == 'assistant' and loop.index0 > last.i and (loop.last or m.reasoning_content) %}",
+).replace("{{ m.reasoning_content }}", "{{ m.reasoning_content or '' }}")
+
 # Gemma: the assistant is called model, a system role is refused, roles must alternate.
 GEMMA = """<bos>{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}
 {%- for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}
@@ -62,6 +68,7 @@ SHAPES = {
     "llama": (LLAMA, ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], "<|eot_id|>"),
     "mistral": (MISTRAL, ["<s>", "</s>", "[INST]", "[/INST]"], "</s>"),
     "thinking": (THINKING, ["<|im_start|>", "<|im_end|>", "<think>", "</think>", "<|endoftext|>"], "<|endoftext|>"),
+    "qwen3": (QWEN3, ["<|im_start|>", "<|im_end|>", "<think>", "</think>", "<|endoftext|>"], "<|endoftext|>"),
     "gemma": (GEMMA, ["<bos>", "<start_of_turn>", "<end_of_turn>", "<eos>"], "<eos>"),
 }
 

@@ -193,6 +193,17 @@ def test_snapshots_return_to_a_state_with_its_chance(env: Counter) -> None:
     assert snapshot.state == {"n": 3, "seen": set()}
 
 
+def test_unseeded_chance_comes_back_too(env: Counter) -> None:
+    env.reset(options={"task": "train-1"})
+    snapshot = env.snapshot()
+    rolls = [
+        [env.step(assistant("", call("dice")))[0].messages[0].content for _ in range(4)]
+        for _ in (1, 2)
+        if not env.restore(snapshot)
+    ]
+    assert rolls[0] == rolls[1]
+
+
 def test_a_state_that_does_not_come_back_is_a_failure(env: Counter) -> None:
     class Leaky(Counter):
         def copy_state(self, state: Any) -> Any:

@@ -68,6 +68,11 @@ class Shop:
         return "x" * n
 
     @tool
+    def power(self, base: int, exponent: int) -> int:
+        """A number that may be too long to be written."""
+        return base**exponent
+
+    @tool
     def shape(self) -> Point:
         """A dataclass."""
         return Point(1.5)
@@ -98,9 +103,9 @@ def test_the_schema_says_what_the_signature_says() -> None:
 
 
 def test_tools_are_found_in_the_order_of_definition() -> None:
-    assert [t.name for t in ToolSet.of(BiggerShop())] == ["buy", "fail", "many", "shape", "close"]
+    assert [t.name for t in ToolSet.of(BiggerShop())] == ["buy", "fail", "many", "power", "shape", "close"]
     assert "hidden" not in ToolSet.of(Shop())
-    assert len(ToolSet.of(Shop())) == 4
+    assert len(ToolSet.of(Shop())) == 5
 
 
 def test_arguments_arrive_typed() -> None:
@@ -124,6 +129,7 @@ def test_arguments_arrive_typed() -> None:
         (call("buy", item="x", count=0), ErrorCategory.ILL_TYPED_ARGUMENT, "greater than or equal to 1"),
         (call("buy", item="x", to={"number": 3}), ErrorCategory.MISSING_ARGUMENT, "to.street"),
         (call("buy", item="\ud800"), ErrorCategory.MALFORMED_JSON, "no valid JSON"),
+        (call("power", base=10, exponent=5000), ErrorCategory.TOOL_ERROR, "Error"),
         (call("fail", how="tool"), ErrorCategory.TOOL_ERROR, "Error: not today"),
         (call("fail", how="bug"), ErrorCategory.TOOL_ERROR, "KeyError: 'oh'"),
     ],
