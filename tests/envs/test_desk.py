@@ -108,6 +108,21 @@ def test_an_answer_has_to_state_the_fact_and_no_rule(answer: str, states: bool) 
     assert env._states_facts(answer) is states
 
 
+@pytest.mark.parametrize(
+    ("answer", "states"),
+    [
+        ("It is shipped.", True),
+        ("It is shipped or delivered.", False),
+        ("pending shipped delivered", False),
+        ("It is cancelled, shipped.", True),
+    ],
+)
+def test_naming_every_status_is_no_answer(answer: str, states: bool) -> None:
+    env = Orders()
+    env.facts = ["shipped"]
+    assert env._states_facts(answer) is states
+
+
 def test_the_rules_are_the_agents_to_keep() -> None:
     """The tools do what is physically possible: a forbidden change goes through, and costs the reward."""
     env = Orders("easy")

@@ -27,6 +27,7 @@ from .store import Order, Product, Store, build, differing_rows, money
 
 LEVELS = ("easy", "medium", "hard")
 _RULE = re.compile(r"\bR[1-5]\b")
+_STATUS = re.compile(r"\b(?:pending|shipped|delivered)\b")
 MAX_ANSWER = 400  # characters; a short answer cannot state everything at once in the hope that something fits
 
 
@@ -211,8 +212,12 @@ class Orders(Environment):
             said = f"{said} {sentence(r.kind, stated)}".strip()
 
     def _states_facts(self, answer: str) -> bool:
-        if len(answer) > MAX_ANSWER or set(_RULE.findall(answer)) != {f for f in self.facts if _RULE.fullmatch(f)}:
+        if len(answer) > MAX_ANSWER:
             return False
+        for word, strict in ((_RULE, True), (_STATUS, False)):  # naming all of them is no answer
+            expected = {f for f in self.facts if word.fullmatch(f)}
+            if (strict or expected) and set(word.findall(answer)) != expected:
+                return False
         return all(re.search(rf"(?<![\w.-]){re.escape(f)}(?![\w]|\.\d)", answer) for f in self.facts)
 
     # ---- states ------------------------------------------------------------------------------------------------------------
