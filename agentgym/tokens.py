@@ -162,6 +162,7 @@ class Conversation:
         self._closed = ""  # the same up to the end of the turn that followed
         self._turn = ("", "", "")  # that turn: body, end of turn, and what the template puts after it
         self._ended = True  # whether its last id is its end
+        self._thought = False  # whether it has a thought, which must not vanish unnoticed
 
     def observe(self, messages: Sequence[Message]) -> tuple[list[int], bool]:
         """Append what the environment said and the generation prompt.
@@ -190,6 +191,7 @@ class Conversation:
         self._closed = self.chat.render(self._messages, self.tools, prompt=False)
         body, end, _ = self._turn = self._split(self._closed)
         taken = list(ids) if ids is not None else self.chat.encode(body + end)
+        self._thought = bool(message.thinking)
         self._ended = ids is None or taken[-1:] == [self.chat.turn_end_id]
         self.ids += taken
         return taken
@@ -212,7 +214,7 @@ class Conversation:
             # Some templates decorate the last turn alone (Qwen3 opens an empty thought in it) and not the same turn later on:
             # what the model wrote still stands where it stood.
             later, found, rest = text[len(self._prompt) :].partition(end)
-            if not found or not body.endswith(later):
+            if not found or self._thought or not body.endswith(later):
                 return None
         else:
             return None
