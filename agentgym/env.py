@@ -186,7 +186,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
 
         Raises:
             EnvironmentFailure: the environment broke; the episode has no reward.
-            UserError: `step` without `reset`, or an action that is neither a string nor an assistant message.
+            UserError: `step` without `reset`, or after the end.
         """
         if self._ended:
             raise UserError("this episode is over: call reset() first")
@@ -245,7 +245,8 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         if isinstance(action, str):
             action = self.dialect.parse(action)
         if not isinstance(action, Message) or action.role != "assistant":
-            raise UserError(f"an action is a string or an assistant Message, not {type(action).__name__}")
+            what = f"a {action.role}'s message" if isinstance(action, Message) else type(action).__name__
+            return Message("assistant", malformed=f"an action is a string or an assistant's message, not {what}")
         return _encodable(action)
 
     def react(self, message: Message) -> tuple[tuple[Message, ...], tuple[ErrorCategory, ...]]:

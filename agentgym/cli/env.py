@@ -56,7 +56,7 @@ def show(env: IdArgument, env_arg: EnvArgOption = None, json: JsonOption = False
 
 @app.command()
 def check(
-    env: Annotated[str | None, typer.Argument(metavar="ID", help="Environment; or use --all.", show_default=False)] = None,
+    env: Annotated[str | None, typer.Argument(metavar="ID", help="Environment or family; or --all.", show_default=False)] = None,
     every: Annotated[bool, typer.Option("--all", help="Check every environment.")] = False,
     env_arg: EnvArgOption = None,
     json: JsonOption = False,
@@ -68,10 +68,9 @@ def check(
     if (env is None) != every:
         raise UserError("say which environment to check: an ID, or --all, and not both")
     out, arguments = Output(json), parse_env_args(env_arg)
-    names = [env] if env else list(specs())
-    for name in names:
-        if name not in specs():
-            make(name)  # says what is wrong with the name
+    names = [name for name in specs() if every or name == env or name.partition("/")[0] == env]
+    if env and not names:
+        make(env)  # says what is wrong with the name
     reports = []
     with out.progress() as bar:
         for name in bar.track(names, description="Checking"):
@@ -81,7 +80,7 @@ def check(
     ok = all(r["ok"] for r in reports)
     if ok:
         out.next_steps(f"agentgym collect --env {names[0]} --out runs/gold")
-    out.result({"ok": ok, "environments": reports} if every else reports[0])
+    out.result(reports[0] if len(reports) == 1 and not every else {"ok": ok, "environments": reports})
     if not ok:
         raise typer.Exit(1)
 
