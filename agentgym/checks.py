@@ -180,9 +180,9 @@ def splits_are_disjoint(bench: _Bench) -> None:
     owner: dict[str, str] = {}
     for split in SPLITS:
         for task in env.tasks(split)[:_SPLIT_SAMPLE]:
-            for key in (f"id {task.id!r}", f"content {to_json((task.prompt, task.data))[:200]}"):
+            for key in (f"id {task.id!r}", f"content {to_json((task.prompt, task.data))}"):
                 other = owner.setdefault(key, split)
-                _expect(other == split, f"expected {other} and {split} to share no task, both have {key}")
+                _expect(other == split, f"expected {other} and {split} to share no task, both have {key[:200]}")
 
 
 def unknown_splits_are_refused(bench: _Bench) -> None:

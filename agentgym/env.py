@@ -29,7 +29,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import gymnasium
 import msgspec
@@ -53,13 +53,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     """A state that an environment can be returned to, any number of times.
 
     Attributes:
-        how: "copy" (memory), "checkpoint" (sandbox layer, savepoint, page) or "replay" (actions again).
         key: `state_key()` when the snapshot was taken; checked after each restore.
         state: Whatever `copy_state` made of it.
         rng: The seed, and the generator's state once it has been used.
     """
 
-    how: Literal["copy", "checkpoint", "replay"]
     key: str
     task: Task
     turn: int
@@ -78,7 +76,6 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         rubric: Weights of the parts that `score` and `shape` return.
         floor: The share of tasks that an agent solves by doing nothing; `agentgym env validate` measures it.
         blocking: True when `step` waits for something (a process, a network): the rollout engine then uses threads.
-        snapshots: How `snapshot` returns to a state.
         dialect: How strings passed to `step` are read.
         task: The current task.
         turn: Actions taken in this episode.
@@ -95,7 +92,6 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
     rubric: Rubric = Rubric()
     floor: float = 0.0
     blocking: bool = False
-    snapshots: ClassVar[Literal["copy", "checkpoint", "replay"]] = "copy"
     dialect: Dialect = HERMES
 
     task: Task
@@ -140,7 +136,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
 
     @cached_property
     def tools(self) -> ToolSet:
-        """The tools of this episode: by default all methods marked with `@tool`."""
+        """The tools of this instance: by default all methods marked with `@tool`."""
         return ToolSet.of(self)
 
     def copy_state(self, state: Any) -> Any:
@@ -168,9 +164,12 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         """
         if seed is not None:
             self._seed, self._np_random = seed, None
+        if unknown := set(options or {}) - {"task", "split"}:
+            raise UserError(f"reset has no option {sorted(unknown)[0]!r}: it has task and split")
         self.task = self._choose(options or {})
-        self.turn, self._ended, self._answer = 0, False, None
+        self.turn, self._ended, self._answer = 0, True, None
         opening = self.begin(self.task)
+        self._ended = False
         if isinstance(opening, str):
             opening = (user(opening),)
             if self.instructions:
@@ -227,7 +226,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
             UserError: there is none.
         """
         split, _, number = task_id.rpartition("-")
-        if split in SPLITS and number.isdecimal() and int(number) < len(self.tasks(split)):
+        if split in SPLITS and number.isdecimal() and len(number) < 19 and int(number) < len(self.tasks(split)):
             task = self.tasks(split)[int(number)]
             if task.id == task_id:
                 return task
@@ -266,7 +265,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
     # ---- states that can be returned to -------------------------------------------------------------------------------
 
     def state_key(self) -> str:
-        """A hash of the hidden state: equal keys mean that the same actions have the same effects.
+        """A hash of task and hidden state: with equal keys the same actions have the same effects, turns left and chance aside.
 
         Raises:
             UserError: `state` holds something that cannot be encoded; override this method.
@@ -282,7 +281,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         if self._seed is None and self._np_random is None:
             self._seed = secrets.randbits(64)  # never seeded and not drawn from yet: both continuations have to draw the same
         rng = (self._seed, None if self._np_random is None else self._np_random.bit_generator.state)
-        return Snapshot(self.snapshots, self.state_key(), self.task, self.turn, self._ended, self.copy_state(self.state), rng)
+        return Snapshot(self.state_key(), self.task, self.turn, self._ended, self.copy_state(self.state), rng)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Return to `snapshot`, also from another task or another instance of the same environment.

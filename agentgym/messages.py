@@ -102,7 +102,8 @@ def from_openai(data: Mapping[str, Any]) -> Message:
         function = item.get("function", item)
         arguments = function.get("arguments")
         raw = arguments if isinstance(arguments, str) else ""
-        calls.append(ToolCall(function.get("name", ""), parse_object(raw) if raw else arguments, item.get("id") or "", raw))
+        parsed = parse_object(raw) if isinstance(arguments, str) else arguments
+        calls.append(ToolCall(function.get("name", ""), parsed, item.get("id") or "", raw))
     return Message(
         data["role"],
         data.get("content") or "",

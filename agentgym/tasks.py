@@ -11,6 +11,7 @@ import msgspec
 from agentgym.errors import UserError
 
 SPLITS = ("train", "validation", "test")
+_TRIES = 1000  # draws before a generator is given up
 
 
 class Task(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -77,7 +78,9 @@ def check_split(split: str) -> str:
     return split
 
 
-def procedural(generate: Callable[[random.Random], Task], split: str, tries: int = 1000) -> Tasks:
+def procedural(
+    generate: Callable[[random.Random], Task], split: str, same: Callable[[Task], Any] = lambda task: (task.prompt, task.data)
+) -> Tasks:
     """An endless split of generated tasks, the same on every machine.
 
     A task belongs to the split that a hash of its content names (half of all content is train, a quarter each validation
@@ -86,7 +89,8 @@ def procedural(generate: Callable[[random.Random], Task], split: str, tries: int
     Args:
         generate: Makes a task from a random generator, cheaply; world building belongs into the environment's reset.
         split: One of `SPLITS`.
-        tries: Draws before giving up.
+        same: What makes two tasks the same task; its hash decides on the split. Give the data alone where one task has many
+            wordings, so that no wording of a training task is a test task.
 
     Raises:
         UserError: an unknown split, or a generator that never makes a task of this split.
@@ -94,15 +98,15 @@ def procedural(generate: Callable[[random.Random], Task], split: str, tries: int
     check_split(split)
 
     def get(i: int) -> Task:
-        for attempt in range(tries):
+        for attempt in range(_TRIES):
             task = generate(random.Random(f"{split}/{i}/{attempt}"))
-            if _split_of(task) == split:
+            if _split_of(same(task)) == split:
                 return msgspec.structs.replace(task, id=f"{split}-{i}", split=split)
-        raise UserError(f"no {split} task in {tries} draws: the generator makes too few different tasks")
+        raise UserError(f"no {split} task in {_TRIES} draws: the generator makes too few different tasks")
 
     return Tasks(get, range(sys.maxsize))
 
 
-def _split_of(task: Task) -> str:
-    content = msgspec.json.encode((task.prompt, task.data), order="deterministic")
+def _split_of(identity: Any) -> str:
+    content = msgspec.json.encode(identity, order="deterministic")
     return ("train", "train", "validation", "test")[hashlib.blake2b(content, digest_size=1).digest()[0] % 4]

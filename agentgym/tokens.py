@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import msgspec
 
 from agentgym.dialects import HERMES, HERMES_TEXT, Dialect
-from agentgym.errors import UserError
+from agentgym.errors import SamplerFailure, UserError
 from agentgym.messages import Message, ToolCall, assistant, call, user
 from agentgym.tools import Tool
 
@@ -63,9 +63,10 @@ class Chat:
             raise UserError("this tokenizer has no chat template: choose an instruction-tuned model, or set one")
         self.tokenizer = tokenizer
         self.options = options
-        added = tokenizer.get_added_vocab()
+        added = _control_tokens(tokenizer)
         self._control = re.compile("|".join(map(re.escape, sorted(added, key=len, reverse=True)))) if added else None
         self.folds_system = not self._shows_system()
+        self.folds_thought = not self._shows_thought()
         self.dialect = dialect or (HERMES if self._writes_hermes() else HERMES_TEXT)
         self.turn_end, self.turn_end_id = self._find_turn_end(added)
         self.end_ids = frozenset(i for i in (self.turn_end_id, tokenizer.eos_token_id) if i is not None)
@@ -77,11 +78,20 @@ class Chat:
         return hashlib.blake2b(repr(entries).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, prompt: bool) -> str:
-        """The template's text of a conversation; with `prompt`, up to where the assistant begins to write."""
+        """The template's text of a conversation; with `prompt`, up to where the assistant begins to write.
+
+        Raises:
+            SamplerFailure: the template refuses it.
+        """
         plain, shown = self.dialect.conversation(messages, tools)
         if self.folds_system:
             plain = _fold_system(plain)
-        return self._template(plain, shown, prompt)
+        if self.folds_thought:
+            plain = list(map(_fold_thought, plain))
+        try:
+            return self._template(plain, shown, prompt)
+        except Exception as error:  # templates refuse what they do not like with errors of many kinds
+            raise SamplerFailure(f"the chat template cannot render this conversation: {error}") from error
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, control tokens included, nothing added."""
@@ -96,7 +106,8 @@ class Chat:
         """`message` with every spelt-out control token broken up; the same object when there is none."""
         if self._control is None or not any(map(self._control.search, _texts(message))):
             return message
-        calls = tuple(ToolCall(c.name, self._neutral(c.arguments), c.id, c.raw) for c in message.tool_calls)
+        clean = self._neutral
+        calls = tuple(ToolCall(clean(c.name), clean(c.arguments), c.id, clean(c.raw)) for c in message.tool_calls)
         content, thinking = self._neutral(message.content), self._neutral(message.thinking)
         return msgspec.structs.replace(message, content=content, thinking=thinking, tool_calls=calls)
 
@@ -125,15 +136,20 @@ class Chat:
         probe = [{"role": "system", "content": "Sys-probe"}, {"role": "user", "content": "Usr-probe"}]
         return "Sys-probe" in self._tries(probe)
 
+    def _shows_thought(self) -> bool:
+        probe = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "reasoning_content": "Think-probe"}]
+        return "Think-probe" in self._tries(probe)
+
     def _writes_hermes(self) -> bool:
         def probe_tool() -> None: ...
 
         asked = assistant("", call("probe_tool"))
         messages = [user("x"), asked, Message("tool", "Tool-probe", (), asked.tool_calls[0].id, "probe_tool")]
         text = self._tries(*HERMES.conversation(messages, [Tool(probe_tool).schema]))
-        return "<tool_call>" in text and "Tool-probe" in text and text.count("probe_tool") >= 2
+        written = re.search(r'<tool_call>\s*\{"name":\s*"probe_tool"', text)
+        return written is not None and "Tool-probe" in text and text.count("probe_tool") >= 2
 
-    def _find_turn_end(self, added: Mapping[str, int]) -> tuple[str, int | None]:
+    def _find_turn_end(self, added: Mapping[str, int]) -> tuple[str, int]:
         text = self._tries([{"role": "user", "content": "x"}, {"role": "assistant", "content": "Asst-probe"}])
         if "Asst-probe" not in text:
             raise UserError("this chat template cannot render a user and an assistant message: set another one")
@@ -141,7 +157,7 @@ class Chat:
         for token in sorted(added, key=len, reverse=True):
             if tail.startswith(token):
                 return token, added[token]
-        return "", None
+        raise UserError("this chat template ends the assistant's turns with no control token: set one that does")
 
 
 class Conversation:
@@ -200,9 +216,12 @@ class Conversation:
         """The last turn's text in `closed`: body, end of turn, and what the template puts after it."""
         end = self.chat.turn_end
         if not closed.startswith(self._prompt):  # the template rewrote its own prompt: what the dialect would have written
-            return self.chat.dialect.render(self._messages[-1]), end, ""
+            body = self.chat.dialect.render(self._messages[-1])
+            if self._prompt.rstrip().endswith("<think>"):  # the thought is open already
+                body = body.removeprefix("<think>\n") if body.startswith("<think>") else f"\n</think>\n\n{body}"
+            return body, end, ""
         turn = closed[len(self._prompt) :]
-        body, found, tail = turn.rpartition(end) if end else (turn, "", "")
+        body, found, tail = turn.rpartition(end)
         return (body, found, tail) if found else (turn, "", "")
 
     def _bridge(self, text: str) -> str | None:
@@ -214,16 +233,34 @@ class Conversation:
             # Some templates decorate the last turn alone (Qwen3 opens an empty thought in it) and not the same turn later on:
             # what the model wrote still stands where it stood.
             later, found, rest = text[len(self._prompt) :].partition(end)
-            if not found or self._thought or not body.endswith(later):
+            if not found or self._thought or not re.fullmatch(r"\s*<think>\s*</think>\s*", body.removesuffix(later)):
                 return None
         else:
             return None
         return rest if self._ended else end + rest
 
 
+def _control_tokens(tokenizer: Tokenizer) -> dict[str, int]:
+    """The added tokens that steer a model: special ones, and those that the template or a dialect writes.
+
+    Others are plain text in one piece (runs of spaces, HTML tags), and environments may say them.
+    """
+    special = {str(t) for t in getattr(tokenizer, "added_tokens_decoder", {}).values() if getattr(t, "special", True)}
+    written = f"{tokenizer.chat_template} <think> </think> <tool_call> </tool_call> <tool_response> </tool_response>"
+    added = tokenizer.get_added_vocab()
+    return {t: i for t, i in added.items() if len(t) > 1 and t.strip() and (t in special or t in written)}
+
+
 def _texts(message: Message) -> list[str]:
     texts = [message.content, message.thinking]
-    return texts + [str(c.arguments) for c in message.tool_calls] if message.tool_calls else texts
+    return texts + [f"{c.name} {c.arguments} {c.raw}" for c in message.tool_calls] if message.tool_calls else texts
+
+
+def _fold_thought(message: dict[str, Any]) -> dict[str, Any]:
+    """For templates that do not write `reasoning_content`: the thought opens the content."""
+    if not message.get("reasoning_content"):
+        return message
+    return message | {"content": f"<think>\n{message['reasoning_content']}\n</think>\n\n{message['content']}"}
 
 
 def _fold_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import docstring_parser
 import msgspec
 import pydantic
 
-from agentgym.errors import ErrorCategory, Failure, ToolError, UserError
+from agentgym.errors import EnvironmentFailure, ErrorCategory, Failure, ToolError, UserError
 from agentgym.messages import Message, ToolCall
 
 MAX_RESULT_CHARS = 50_000  # longer results are cut and say so: one careless tool must not fill a context window
@@ -102,7 +102,7 @@ class ToolSet:
         """Run one call. Whatever the agent did wrong comes back as a message and a category.
 
         Raises:
-            Failure: the tool reports that the environment itself is broken.
+            Failure: the environment itself is broken: the tool says so, or a connection, a time or the memory gave out.
         """
         if call.arguments is None:
             return _mistake(call, ErrorCategory.MALFORMED_JSON, 'a tool call is one JSON object with "name" and "arguments"')
@@ -123,6 +123,8 @@ class ToolSet:
             raise
         except ToolError as error:
             return _mistake(call, ErrorCategory.TOOL_ERROR, str(error))
+        except (ConnectionError, TimeoutError, MemoryError) as error:  # what the tool stands on broke, not what it was asked
+            raise EnvironmentFailure(f"tool {call.name}: {type(error).__name__}: {error}") from error
         except Exception as error:  # a tool that chokes on odd input: the agent is told, the episode goes on
             return _mistake(call, ErrorCategory.TOOL_ERROR, f"{type(error).__name__}: {error}")
         return ToolResult(_answer(call, text))

@@ -41,6 +41,8 @@ class Hermes:
         if "</think>" in text:  # the opening tag may stand in the prompt
             thinking, _, text = text.partition("</think>")
             thinking = thinking.partition("<think>")[2] if "<think>" in thinking else thinking
+        elif "<think>" in text:
+            return Message("assistant", text.strip(), malformed="close the thought with </think>, then act or answer")
         if "<tool_call>" not in text:
             return Message("assistant", text.strip(), thinking=thinking.strip())
         calls = tuple(_read_call(raw) for raw in _BLOCK.findall(text))

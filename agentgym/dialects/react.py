@@ -11,9 +11,7 @@ from agentgym.messages import Message, ToolCall, number_calls, parse_object
 from agentgym.tools import to_json
 
 _THOUGHT = re.compile(r"\A\s*Thought:[ \t]*(.*?)(?=^(?:Action|Final Answer):|\Z)", re.DOTALL | re.MULTILINE)
-_ACTION = re.compile(
-    r"^Action:[ \t]*(.*?)[ \t]*\n+Action Input:[ \t]*(.*?)\s*(?=^Action:|^Final Answer:|\Z)", re.DOTALL | re.MULTILINE
-)
+_ACTION = re.compile(r"^Action:([^\n]*)\n+Action Input:(.*?)(?=^Action:|^Final Answer:|\Z)", re.DOTALL | re.MULTILINE)
 _ANSWER = re.compile(r"^Final Answer:[ \t]*(.*)\Z", re.DOTALL | re.MULTILINE)
 _PROMPT = """You may call tools. They are described here, one JSON schema a line:
 {tools}
@@ -40,7 +38,7 @@ class ReAct:
         answer = _ANSWER.search(text)
         actions = _ACTION.findall(text[: answer.start()] if answer else text)
         if actions:
-            calls = tuple(ToolCall(name, parse_object(raw), "", raw) for name, raw in actions)
+            calls = tuple(ToolCall(name.strip(), parse_object(raw), "", raw.strip()) for name, raw in actions)
             return Message("assistant", "", number_calls(calls), thinking=thinking)
         if answer:
             return Message("assistant", answer[1].strip(), thinking=thinking)

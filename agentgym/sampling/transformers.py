@@ -52,7 +52,7 @@ class TransformersSampler:
         version: Names the weights; by default the directory's name and a hash of its weight files.
 
     Raises:
-        UserError: no model can be loaded from there.
+        UserError: no model can be loaded from there, or a number that makes no sense.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class TransformersSampler:
         device: str | None = None,
         version: str = "",
     ) -> None:
+        if max_batch < 1 or max_tokens < 1 or temperature < 0:
+            raise UserError("max_batch and max_tokens have to be at least 1, temperature at least 0")
         if isinstance(model, str | Path):
             version = version or weights_version(Path(model))
             model, tokenizer = load(Path(model), device)
@@ -77,6 +79,7 @@ class TransformersSampler:
         self._max_tokens, self._temperature, self._max_batch = max_tokens, temperature, max_batch
         self._batch = _Batch(model, temperature, self.chat)
         self._waiting: deque[_Row] = deque()
+        self._open: set[_Row] = set()  # all rows whose callers wait
         self._thread = ThreadPoolExecutor(1, "sampler")
         self._running: asyncio.Task[None] | None = None
 
@@ -89,14 +92,23 @@ class TransformersSampler:
         loop = asyncio.get_running_loop()
         rows = [self._row(r, loop.create_future()) for r in requests]
         self._waiting.extend(rows)
-        if self._running is None or self._running.done():
+        self._open.update(rows)
+        if self._running is None or self._running.done() or self._running.get_loop() is not loop:
             self._running = loop.create_task(self._run())
-        return [self._finish(await row.future) for row in rows]
+        try:
+            return [self._finish(row) for row in await asyncio.gather(*(row.future for row in rows))]
+        finally:
+            self._open.difference_update(rows)
+            for row in rows:  # of a caller that is gone, or whose other row failed
+                row.future.cancel()
 
     async def close(self) -> None:
-        """Stop the worker thread."""
+        """Stop the worker thread; who still waits gets a `SamplerFailure`."""
         if self._running is not None and not self._running.done():
             self._running.cancel()
+        for row in self._open:
+            if not row.future.done():
+                row.future.set_exception(SamplerFailure("the sampler was closed"))
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _row(self, request: SampleRequest, future: "asyncio.Future[_Row]") -> _Row:
@@ -117,8 +129,9 @@ class TransformersSampler:
         loop = asyncio.get_running_loop()
         while self._waiting or self._batch.rows:
             taken: list[_Row] = []
-            room = self._max_batch - len(self._batch.rows)
-            if len(self._waiting) >= min(room, max(1, len(self._batch.rows) // 4)):  # few prefills, each of several rows
+            self._waiting = deque(row for row in self._waiting if not row.future.done())  # without callers that are gone
+            room = self._max_batch - len(self._batch.rows) if self._batch.joinable() else 0
+            if room and len(self._waiting) >= min(room, max(1, len(self._batch.rows) // 4)):  # few prefills, each of several rows
                 taken = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
             try:
                 done = await loop.run_in_executor(self._thread, self._batch.advance, taken, self._wants_in)
@@ -155,15 +168,13 @@ class _Batch:
     def advance(self, new: list[_Row], wants_in: Any) -> list[_Row]:
         """Let `new` rows join, then decode until some row is done or others want to join. Returns the rows that are done."""
         if new:
-            if self.rows and not self._joinable():
-                raise SamplerFailure("this model's cache cannot be joined")
             self._join(new)
         while self.rows:
-            done = [r for r in self.rows if r.stopped or len(r.ids) >= r.limit]
+            done = [r for r in self.rows if r.stopped or len(r.ids) >= r.limit or r.future.done()]  # the last: nobody waits
             if done:
                 self._leave(done)
                 return done
-            if wants_in(len(self.rows)) and self._joinable():
+            if wants_in(len(self.rows)) and self.joinable():
                 return []
             last = torch.tensor([[r.ids[-1]] for r in self.rows], device=self.model.device)
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], 1)
@@ -201,13 +212,14 @@ class _Batch:
         self.cache.batch_select_indices(index)
         self.mask, self.rows = self.mask[index], [self.rows[i] for i in keep]
         padding = int(self.mask.argmax(1).min())  # columns that pad every row that is left
-        if padding and self._joinable():
+        if padding and self.joinable():
             self.mask = self.mask[:, padding:]
             for layer in self.cache.layers:
                 layer.keys, layer.values = layer.keys[:, :, padding:], layer.values[:, :, padding:]
         return None
 
-    def _joinable(self) -> bool:
+    def joinable(self) -> bool:
+        """Whether rows may join those that are there."""
         # Sliding windows and recurrent states cannot be padded on the left: their rows wait until the batch is empty.
         return self.cache is None or all(type(layer) is DynamicLayer for layer in self.cache.layers)
 
@@ -221,6 +233,8 @@ class _Batch:
             uniform = torch.tensor([r.uniforms[len(r.ids)] for r in rows], dtype=heights.dtype, device=heights.device)
             chosen = torch.searchsorted(heights, (uniform * heights[:, -1])[:, None]).squeeze(1).clamp(max=logits.shape[-1] - 1)
         taken = logprobs.gather(1, chosen[:, None]).squeeze(1)
+        if not bool(torch.isfinite(taken).all()):
+            raise SamplerFailure("the model gives no finite probabilities: its weights are broken")
         for row, token, logprob in zip(rows, chosen.tolist(), taken.tolist(), strict=True):
             row.ids.append(token)
             row.logprobs.append(logprob)
@@ -292,7 +306,7 @@ def without_peft_warning() -> Iterator[None]:
 def weights_version(path: Path) -> str:
     """The directory's name and a hash over its weight files (sizes, and 64 KiB at 16 places in each)."""
     digest = hashlib.blake2b(digest_size=4)
-    for file in sorted(path.glob("*.safetensors")):
+    for file in sorted([*path.glob("*.safetensors"), *path.glob("*.bin")]):
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}".encode())
         with file.open("rb") as stream:

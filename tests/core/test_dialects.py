@@ -128,3 +128,12 @@ def test_openai_round_trip() -> None:
     assert from_openai(
         {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}
     ).tool_calls[0] == ToolCall("f", None, "call00000", "{")
+
+
+def test_a_thought_left_open_is_no_answer() -> None:
+    assert "</think>" in HERMES.parse("<think>\nso many thoughts").malformed
+
+
+def test_react_reads_long_nonsense_quickly() -> None:
+    for text in ("Action:" + " " * 20_000, "Action: x\n" * 5_000, "Action: f\nAction Input: {}" + "\n" * 20_000):
+        REACT.parse(text)

@@ -147,7 +147,9 @@ def test_tasks_are_chosen_by_id_split_or_chance(env: Counter) -> None:
     assert first == second
     assert first[0] != first[1]
     assert env.reset(seed=3, options={"split": "validation"})[1]["task"].startswith("validation-")
-    for task in ("train-x", "nowhere-3", "7"):
+    with pytest.raises(UserError, match="no option 'tsk'"):
+        env.reset(options={"tsk": "train-0"})
+    for task in ("train-x", "nowhere-3", "7", "train-" + "9" * 5000):
         with pytest.raises(UserError, match="there is no task"):
             env.reset(options={"task": task})
     with pytest.raises(UserError, match="no split 'dev'"):
@@ -269,13 +271,22 @@ def test_a_broken_plugin_is_named_and_harms_nobody(monkeypatch: pytest.MonkeyPat
 
 
 def test_importing_the_core_is_light() -> None:
-    program = "import sys, time; t = time.perf_counter(); import agentgym; print(time.perf_counter() - t, 'torch' in sys.modules)"
-    out = [
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-        for _ in range(3)
-    ]
-    assert {o[1] for o in out} == {"False"}
-    assert min(float(o[0]) for o in out) < 0.3
+    """What takes long to import stays out (the time itself, 0.15 s on a quiet machine, is no matter for a test)."""
+    program = "import sys, agentgym; print(*sys.modules)"
+    modules = set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split())
+    assert not modules & {
+        "torch",
+        "transformers",
+        "datasets",
+        "pyarrow",
+        "matplotlib",
+        "peft",
+        "trl",
+        "vllm",
+        "docker",
+        "rich",
+        "typer",
+    }
 
 
 # ---- hostile actions ------------------------------------------------------------------------------------------------------

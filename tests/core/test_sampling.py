@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from agentgym import SamplerFailure, UserError, assistant
 from agentgym.dialects import REACT
@@ -118,6 +118,72 @@ def test_a_short_turn_does_not_wait_for_a_long_one(model: Any, words: Any) -> No
 
     asyncio.run(go())
     assert order == ["short"] * 3 + ["long"]
+
+
+def test_closing_leaves_nobody_waiting(model: Any, words: Any) -> None:
+    async def go() -> list[Any]:
+        sampler = TransformersSampler(model, words, max_tokens=240, max_batch=4)
+        calls = [asyncio.create_task(sampler.sample([SampleRequest([], [], [1, 2, 3], seed=i)])) for i in range(9)]
+        await asyncio.sleep(0.02)
+        await sampler.close()
+        return await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 20)
+
+    results = asyncio.run(go())
+    assert any(isinstance(r, SamplerFailure) for r in results)
+    assert all(isinstance(r, SamplerFailure | list) for r in results)
+
+
+def test_a_model_that_diverged_is_a_failure(words: Any) -> None:
+    size = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+    }
+    broken = MistralForCausalLM(MistralConfig(vocab_size=len(words), **size))
+    with torch.no_grad():
+        broken.model.embed_tokens.weight.fill_(float("nan"))
+    with pytest.raises(SamplerFailure, match="no finite probabilities"):
+        run(TransformersSampler(broken, words, max_tokens=3), requests(2))
+    for wrong in ({"max_batch": 0}, {"temperature": -1.0}, {"max_tokens": 0}):
+        with pytest.raises(UserError, match="at least"):
+            TransformersSampler(broken, words, **wrong)
+
+
+def test_rows_that_cannot_be_padded_wait_for_an_empty_batch(words: Any) -> None:
+    torch.manual_seed(0)
+    size = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+    }
+    windowed = MistralForCausalLM(
+        MistralConfig(vocab_size=len(words), sliding_window=16, max_position_embeddings=256, **size)
+    ).eval()
+    asked = [SampleRequest([], [], [1, 2, 3] * (i + 1), seed=i) for i in range(12)]
+    samples = run(TransformersSampler(windowed, words, max_tokens=30, max_batch=4), asked)
+    for request, sample in zip(asked, samples, strict=True):
+        again = logprobs_again(windowed, request.prompt_ids or [], sample.token_ids or [])
+        assert torch.allclose(torch.tensor(sample.logprobs), again, atol=1e-4)
+
+
+def test_callers_that_are_gone_hold_nothing_up(model: Any, words: Any) -> None:
+    async def go() -> None:
+        sampler = TransformersSampler(model, words, max_tokens=240, max_batch=4)
+        gone = asyncio.create_task(sampler.sample([SampleRequest([], [], [1, 2, 3], seed=i) for i in range(40)]))
+        await asyncio.sleep(0.02)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        (sample,) = await sampler.sample([SampleRequest([], [], [9] * 250)])
+        assert sample.token_ids
+        assert len(sampler._waiting) == 0
+        await sampler.close()
+
+    asyncio.run(go())
 
 
 def test_stop_strings_of_the_dialect_end_a_turn(model: Any, words: Any) -> None:

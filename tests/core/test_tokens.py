@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import agentgym
-from agentgym import Environment, Message, Task, Tasks, UserError, assistant, call, system, tool, user
+from agentgym import Environment, Message, SamplerFailure, Task, Tasks, UserError, assistant, call, system, tool, user
 from agentgym.dialects import HERMES, HERMES_TEXT, REACT
 from agentgym.sampling import Sample, SampleRequest
 from agentgym.tokens import Chat, Conversation
@@ -199,3 +199,64 @@ def test_without_a_template_there_is_one_clear_error() -> None:
     bare.chat_template = "{{ raise_exception('no') }}"
     with pytest.raises(UserError, match="cannot render"):
         Chat(bare)
+
+
+def changed(shape: str, old: str, new: str) -> Chat:
+    made = tokenizer(shape)
+    assert old in made.chat_template
+    made.chat_template = made.chat_template.replace(old, new)
+    return Chat(made)
+
+
+def test_a_template_without_an_end_of_turn_is_refused() -> None:
+    with pytest.raises(UserError, match="no control token"):
+        changed("llama", "{{ m.content | trim }}<|eot_id|>", "{{ m.content }}\n")
+
+
+def test_a_thought_that_the_prompt_opens_is_not_opened_twice() -> None:
+    opened = "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    chat = changed("thinking", opened, opened + "<think>\n")
+    for message, written in (
+        (assistant("ans", thinking="why"), "why\n</think>\nans<|im_end|>"),
+        (assistant("ans"), "\n</think>\n\nans<|im_end|>"),
+    ):
+        talk = Conversation(chat)
+        talk.observe([user("q")])
+        assert chat.tokenizer.decode(talk.act(message), skip_special_tokens=False) == written
+
+
+def test_thoughts_survive_templates_that_do_not_know_them() -> None:
+    chat = Chat(tokenizer("chatml"))
+    talk = Conversation(chat)
+    talk.observe([user("q")])
+    turn = talk.act(assistant("ans", thinking="why"))
+    assert chat.tokenizer.decode(turn, skip_special_tokens=False) == "<think>\nwhy\n</think>\n\nans<|im_end|>"
+    assert chat.parse(turn).thinking == "why"
+
+
+def test_calls_in_other_words_than_hermes_are_not_taken_for_hermes() -> None:
+    other = "<tool_call>\n<function={{ c.function.name }}>{{ c.function.arguments | tojson }}</function>"
+    hermes = '<tool_call>\n{"name": {{ c.function.name | tojson }}, "arguments": {{ c.function.arguments | tojson }}}'
+    assert changed("chatml", hermes, other).dialect is HERMES_TEXT
+
+
+def test_plain_added_tokens_are_plain_text() -> None:
+    words = tokenizer("chatml")
+    words.add_tokens(["    ", "<table>", "\n\n"])
+    code = "def f():\n\n    return '<table>'"
+    assert Chat(words).neutral(user(code)).content == code
+
+
+def test_a_template_that_blanks_or_refuses_the_past_is_noticed() -> None:
+    chat = changed("chatml", "{{ m.content }}{% for c", "{{ m.content if loop.last or m.role != 'assistant' else '' }}{% for c")
+    talk = Conversation(chat)
+    talk.observe([user("q")])
+    talk.act(assistant("an answer"), [*chat.encode("an answer"), chat.turn_end_id])
+    assert talk.observe([user("and?")])[1]
+    refusing = changed(
+        "chatml", "{%- for m in messages %}", "{%- for m in messages %}{{ raise_exception('empty') if m.content == '' }}"
+    )
+    talk = Conversation(refusing)
+    talk.observe([user("q")])
+    with pytest.raises(SamplerFailure, match="cannot render this conversation"):
+        talk.act(assistant(""), [refusing.turn_end_id])

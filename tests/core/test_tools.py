@@ -60,7 +60,13 @@ class Shop:
     @tool
     def fail(self, how: str) -> str:
         """Fail in some way."""
-        raise {"tool": ToolError("not today"), "bug": KeyError("oh"), "env": EnvironmentFailure("dead")}[how]
+        errors = {
+            "tool": ToolError("not today"),
+            "bug": KeyError("oh"),
+            "env": EnvironmentFailure("dead"),
+            "net": TimeoutError("5 s"),
+        }
+        raise errors[how]
 
     @tool
     def many(self, n: int) -> str:
@@ -144,8 +150,9 @@ def test_each_mistake_has_its_category_and_says_how_to_mend_it(made: ToolCall, c
 
 
 def test_the_environments_own_failure_is_no_mistake_of_the_agent() -> None:
-    with pytest.raises(EnvironmentFailure):
-        ToolSet.of(Shop()).call(call("fail", how="env"))
+    for how in ("env", "net"):
+        with pytest.raises(EnvironmentFailure):
+            ToolSet.of(Shop()).call(call("fail", how=how))
 
 
 def test_long_results_are_cut_and_say_so() -> None:

@@ -138,6 +138,22 @@ def test_the_rules_are_the_agents_to_keep() -> None:
     pytest.fail("no such task")
 
 
+def test_acting_before_reading_is_no_solution() -> None:
+    env = Orders("easy")
+    for task in env.tasks()[:200]:
+        (r,) = from_task(task.data)
+        env.reset(options={"task": task})
+        if r.kind == "cancel" and not env.facts[0].startswith("R"):
+            read, act = call("get_order", order_id=r.order), call("cancel_order", order_id=r.order)
+            for turns in ([assistant("", act, read)], [assistant("", read, act)], [assistant("", act), assistant("", read)]):
+                env.reset(options={"task": task})
+                for turn in turns:
+                    env.step(turn)
+                assert env.step(env.facts[0])[-1]["rewards"] == {"solved": 0.0, "state": 1.0, "answer": 1.0, "read": 0.0}
+            return
+    pytest.fail("no such task")
+
+
 def test_tools_answer_and_refuse() -> None:
     env = Orders()
     env.reset(options={"task": "train-0"})

@@ -37,28 +37,29 @@ class Desk(msgspec.Struct):
     Attributes:
         store: The shop.
         made: The calls made so far.
-        read: Ids of the orders and products that the agent has read.
+        read: Ids of the orders and products that the agent has read, each with the turn in which it first did.
+        blind: Whether it changed an order before it had seen what decides the change.
         distance: Rows still to be put right.
     """
 
     store: Store
     made: set[str]
-    read: set[str]
+    read: dict[str, int]
     distance: int
+    blind: bool = False
 
 
 class Orders(Environment):
     """Serve the customers of a shop: look up, change, cancel, refund, exchange, or refuse by the rules.
 
     Solved means that the store ends up exactly as it should, that the final answer states what was asked for, or the rule that
-    forbids it and no other rule, and that all orders and products concerned were read: a lucky guess is not a solution. Every
-    id has to be copied from the request or from a tool's result.
+    forbids it and no other rule, and that all orders and products concerned were read before they were acted on: a lucky guess
+    is not a solution. Every id has to be copied from the request or from a tool's result.
 
     Args:
         level: "easy" (one request with the order's id), "medium" (the goods are named instead), "hard" (two requests, some
             about other customers' orders); None mixes all three.
-        step_rewards: Reward each step by the rows that it brings nearer to the goal (potential-based, Ng et al. 1999, so that
-            the best policy stays the same): the part `progress`.
+        step_rewards: Reward each step, as the part `progress`, by the share of the goal's changed rows that it puts right.
 
     Raises:
         UserError: an unknown level.
@@ -97,7 +98,7 @@ class Orders(Environment):
         self.to_read = {r.order for r in self.requests}
         self.to_read |= {r.new for r in self.requests if r.new and forbidden(self.start, self.customer, r) in (None, "R5")}
         self.changes = differing_rows(self.start, self.goal)
-        self.state = Desk(self.start.copy(), set(), set(), self.changes)
+        self.state = Desk(self.start.copy(), set(), {}, self.changes)
         return task.prompt
 
     # ---- what the agent may do -----------------------------------------------------------------------------------------
@@ -107,14 +108,18 @@ class Orders(Environment):
         """List what a customer ordered: each item with the id of its order."""
         if customer_id not in self._store.customers:
             raise ToolError(f"there is no customer {customer_id}")
-        found = [o for o in self._store.orders.values() if o.customer_id == customer_id]
-        return {self._name(i): o.order_id for o in found for i in self._goods(o)}
+        ordered: dict[str, str] = {}
+        for order in self._store.orders.values():
+            if order.customer_id == customer_id:
+                for name in map(self._name, self._goods(order)):
+                    ordered[name] = f"{ordered[name]}, {order.order_id}" if name in ordered else order.order_id
+        return ordered
 
     @tool
     def get_order(self, order_id: str) -> dict[str, Any]:
         """Read one order, each item with its product id."""
         order, payment = self._store.order(order_id), self._store.payments[order_id]
-        self.state.read.add(order_id)
+        self.state.read.setdefault(order_id, self.turn)
         shown: dict[str, Any] = {"customer_id": order.customer_id, "status": order.status}
         if order.days is not None:
             shown["days"] = order.days
@@ -151,23 +156,31 @@ class Orders(Environment):
     @tool
     def change_address(self, order_id: str, address: str) -> str:
         """Send an order to another address."""
+        self._decide(order_id)
         self._store.change_address(order_id, address)
         return "done"
 
     @tool
     def cancel_order(self, order_id: str) -> dict[str, str]:
         """Cancel an order and pay it back."""
+        self._decide(order_id)
         return {"refunded": money(self._store.cancel(order_id))}
 
     @tool
     def refund_item(self, order_id: str, product_id: str) -> dict[str, str]:
         """Pay one item of an order back."""
+        self._decide(order_id)
         return {"refunded": money(self._store.refund(order_id, product_id))}
 
     @tool
     def exchange_item(self, order_id: str, product_id: str, new_product_id: str) -> dict[str, str]:
         """Exchange one item of an order for another product."""
+        self._decide(order_id, new_product_id)
         return {"difference": money(self._store.exchange(order_id, product_id, new_product_id))}
+
+    def _decide(self, *ids: str) -> None:
+        # Read in the same turn is not read yet: the agent had not seen the answer when it decided.
+        self.state.blind |= any(self.state.read.get(i, self.turn) >= self.turn for i in ids)
 
     # ---- how it is judged ------------------------------------------------------------------------------------------------
 
@@ -176,7 +189,7 @@ class Orders(Environment):
         parts = {
             "state": float(self._store == self.goal),
             "answer": float(self._states_facts(answer)),
-            "read": float(self.to_read <= self.state.read),
+            "read": float(self.to_read <= self.state.read.keys() and not self.state.blind),
         }
         return {"solved": min(parts.values()), **parts}
 
@@ -189,9 +202,10 @@ class Orders(Environment):
 
     def react(self, message: Message) -> tuple[tuple[Message, ...], tuple[ErrorCategory, ...]]:
         """Run one turn and remember its calls, which tell the oracle what is known already."""
-        answered = super().react(message)
-        self.state.made.update(map(_signature, message.tool_calls))
-        return answered
+        messages, errors = super().react(message)
+        answers = zip(message.tool_calls, messages, strict=False)  # one for each call, where there are calls
+        self.state.made.update(_signature(c) for c, answer in answers if not answer.content.startswith("Error:"))
+        return messages, errors
 
     def oracle(self) -> Message:
         """Read what is needed, act if the rules allow it, go on to the next request; answer when all are done."""
@@ -224,7 +238,7 @@ class Orders(Environment):
 
     def copy_state(self, state: Desk) -> Desk:
         """Rows are immutable: copying the tables is enough."""
-        return Desk(state.store.copy(), set(state.made), set(state.read), state.distance)
+        return Desk(state.store.copy(), set(state.made), dict(state.read), state.distance, state.blind)
 
     @property
     def _store(self) -> Store:
@@ -237,7 +251,7 @@ class Orders(Environment):
         return self._store.products[product_id].name
 
     def _shown(self, product: Product) -> dict[str, Any]:
-        self.state.read.add(product.product_id)
+        self.state.read.setdefault(product.product_id, self.turn)
         return {"product_id": product.product_id, "name": product.name, "price": money(product.price), "stock": product.stock}
 
 

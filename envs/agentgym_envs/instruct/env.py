@@ -36,7 +36,7 @@ class Verifiable(Environment):
         def generate(rng: random.Random) -> Task:
             return make_task(rng, rng.choice(self.levels))
 
-        return procedural(generate, split)
+        return procedural(generate, split, same=lambda task: task.data)
 
     def begin(self, task: Task) -> str:
         """Say the instruction; a task without one is refused here and not at the end."""

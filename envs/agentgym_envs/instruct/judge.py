@@ -5,8 +5,10 @@ import msgspec
 from agentgym import Task, UserError
 from agentgym_envs.instruct.constraints import AnyConstraint
 from agentgym_envs.instruct.text import folded
+from agentgym_envs.instruct.vocabulary import TOPICS
 
-LEAST_WORDS = 5  # different ones: neither the empty answer nor a heap of keywords is a text
+LEAST_WORDS = 5  # different ones, of more than a letter: the empty answer is no text
+MOST_TOPICS = 3  # an answer about everything is about nothing
 ECHO = 6  # words in a row; what a task asks to be used literally is shorter
 
 
@@ -15,7 +17,7 @@ class Instruction(msgspec.Struct, frozen=True):
 
     Attributes:
         adjective: With the noun, what to write about.
-        noun: The one word that every answer has to use, so that no answer fits all tasks.
+        noun: The one word that every answer has to use; few others of its kind may stand beside it.
         constraints: What the answer has to fulfil.
     """
 
@@ -43,7 +45,9 @@ def judge(task: Task, answer: str) -> dict[str, float]:
     """
     instruction, answer = read(task), answer.strip()
     said = folded(answer)
-    counts = len(set(said)) >= LEAST_WORDS and instruction.noun in said and not _echoes(said, folded(task.prompt))
+    words = {w for w in said if len(w) > 1}
+    on_topic = instruction.noun in words and len(words & set(TOPICS)) <= MOST_TOPICS
+    counts = len(words) >= LEAST_WORDS and on_topic and not _echoes(said, folded(task.prompt))
     held = {c.kind: float(counts and c.holds(answer)) for c in instruction.constraints}
     share = sum(held.values()) / max(1, len(held))
     return {"solved": float(counts and share == 1.0), "share": share, **held}
