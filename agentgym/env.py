@@ -191,7 +191,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
             raise UserError("this episode is over: call reset() first")
         message = self._read(action)
         self.turn += 1
-        messages, errors = self.react(message)
+        messages, errors = self._react(message)
         parts = dict(self.shape())
         terminated = self._answer is not None
         scored = dict(self.score(self._answer or "")) if terminated else {}
@@ -248,8 +248,11 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
             return Message("assistant", malformed=f"an action is a string or an assistant's message, not {what}")
         return _encodable(action)
 
-    def react(self, message: Message) -> tuple[tuple[Message, ...], tuple[ErrorCategory, ...]]:
-        """Run one turn: the messages that answer it, and the agent's mistakes in it."""
+    def call_tool(self, call: ToolCall) -> ToolResult:
+        """Run one call of the agent; override to see what was called and what came of it."""
+        return self.tools.call(call)
+
+    def _react(self, message: Message) -> tuple[tuple[Message, ...], tuple[ErrorCategory, ...]]:
         if message.malformed:
             return (user(f"Error: {message.malformed}"),), (ErrorCategory.BAD_FORMAT,)
         if not message.tool_calls:
@@ -258,7 +261,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
                 self.end(message.content)
                 return (), ()
             return ((user(replied),) if isinstance(replied, str) else tuple(replied)), ()
-        results = [self.tools.call(c) for c in message.tool_calls[: self.max_calls]]
+        results = [self.call_tool(c) for c in message.tool_calls[: self.max_calls]]
         results += [_one_too_many(c.id, c.name, self.max_calls) for c in message.tool_calls[self.max_calls :]]
         return tuple(r.message for r in results), tuple(r.error for r in results if r.error)
 

@@ -16,6 +16,8 @@ from agentgym.sampling.named import open_sampler
 from agentgym.sampling.transformers import TransformersSampler, weights_version
 from tests.templates import tokenizer
 
+SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+
 
 @pytest.fixture(scope="module")
 def words() -> Any:
@@ -134,14 +136,7 @@ def test_closing_leaves_nobody_waiting(model: Any, words: Any) -> None:
 
 
 def test_a_model_that_diverged_is_a_failure(words: Any) -> None:
-    size = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-    }
-    broken = MistralForCausalLM(MistralConfig(vocab_size=len(words), **size))
+    broken = MistralForCausalLM(MistralConfig(vocab_size=len(words), **SMALL))
     with torch.no_grad():
         broken.model.embed_tokens.weight.fill_(float("nan"))
     with pytest.raises(SamplerFailure, match="no finite probabilities"):
@@ -153,15 +148,8 @@ def test_a_model_that_diverged_is_a_failure(words: Any) -> None:
 
 def test_rows_that_cannot_be_padded_wait_for_an_empty_batch(words: Any) -> None:
     torch.manual_seed(0)
-    size = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-    }
     windowed = MistralForCausalLM(
-        MistralConfig(vocab_size=len(words), sliding_window=16, max_position_embeddings=256, **size)
+        MistralConfig(vocab_size=len(words), sliding_window=16, max_position_embeddings=256, **SMALL)
     ).eval()
     asked = [SampleRequest([], [], [1, 2, 3] * (i + 1), seed=i) for i in range(12)]
     samples = run(TransformersSampler(windowed, words, max_tokens=30, max_batch=4), asked)

@@ -17,9 +17,10 @@ import pytest
 import agentgym
 from agentgym import EnvironmentFailure, ErrorCategory, SamplerFailure, StopReason, UserError, assistant, user
 from agentgym.sampling import Sample, SampleRequest, Scripted, oracle, replay
-from agentgym_trajectories.episode import new_episode, play
+from agentgym_trajectories.episode import play
 from agentgym_trajectories.rollout import Memory, Progress, Rollout
 from agentgym_trajectories.store import Store
+from agentgym_trajectories.tree import Episode
 from tests.trajectories import crash_env
 from tests.trajectories.crash_env import Fragile
 
@@ -125,7 +126,7 @@ def test_slow_environments_do_not_hold_up_each_other() -> None:
 def test_truncation_is_told_apart_from_an_end() -> None:
     env = Fragile()
     env.max_turns = 2
-    episode = asyncio.run(play(env, oracle(), new_episode(ENV, {}, env.tasks()[0], 0, "oracle")))
+    episode = asyncio.run(play(env, oracle(), Episode(ENV, env.tasks()[0], 0, "oracle")))
     (trajectory,) = episode.trajectories()
     assert (trajectory.leaf.end, trajectory.success, trajectory.reward) == (StopReason.MAX_TURNS, False, 0.0)
 
@@ -252,7 +253,7 @@ def test_a_store_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_a_history_that_was_rewritten_is_still_one_trajectory() -> None:
-    episode = new_episode(ENV, {}, Fragile().tasks()[0], 0, "v")
+    episode = Episode(ENV, Fragile().tasks()[0], 0, "v")
     root = episode.add(-1, "observation", (user("a"),), token_ids=[1])
     first = episode.add(
         root.id, "action", (assistant("b"),), token_ids=[2], logprobs=[-1.0], reward=0.5, errors=(ErrorCategory.TOOL_ERROR,)

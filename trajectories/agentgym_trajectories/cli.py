@@ -13,7 +13,6 @@ from agentgym.cli.output import EnvArgOption, EnvOption, JsonOption, Output, par
 from agentgym.sampling import Sampler
 from agentgym.sampling.named import open_sampler
 from agentgym_trajectories import select as selecting
-from agentgym_trajectories.export import FORMS
 from agentgym_trajectories.export import export as export_trajectories
 from agentgym_trajectories.rollout import Progress, Rollout, Sink
 from agentgym_trajectories.store import Store
@@ -111,8 +110,6 @@ def export(
     """
     output = Output(json)
     form = form or {".jsonl": "jsonl", ".parquet": "parquet", "": "hf"}.get(to.suffix, to.suffix[1:])
-    if form not in FORMS:
-        raise UserError(f"there is no format {form!r}: use one of {', '.join(FORMS)}")
     output.say(f"Exporting {run} as {form}.")
     with Store(run) as store:
         count = export_trajectories(store.trajectories(selection), to, form)
@@ -147,9 +144,7 @@ def play_all(plan: Rollout, tasks: Tasks, sampler: Sampler, sink: Sink, output: 
         with output.progress() as bar:
             shown = bar.add_task("episodes", total=len(tasks) * plan.samples)
             try:
-                return await plan.run(
-                    tasks, sampler, sink, lambda p: bar.update(shown, completed=p.played + p.failed + p.resumed)
-                )
+                return await plan.run(tasks, sampler, sink, lambda p: bar.update(shown, completed=p.done))
             finally:
                 await sampler.close()
 

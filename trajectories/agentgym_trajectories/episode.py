@@ -15,7 +15,6 @@ from agentgym import (
     Observation,
     SamplerFailure,
     StopReason,
-    Task,
     UserError,
 )
 from agentgym.sampling import Sample, Sampler, SampleRequest
@@ -74,10 +73,9 @@ class Walk:
     def _observe(self, observation: Observation, state_key: str = "") -> None:
         self.messages.extend(observation.messages)
         ids, branches = self._tokens.observe(observation.messages) if self._tokens else (None, False)
-        if branches:
-            self.episode.drift += 1
         shown, parent, continues = observation.messages, self.parent, -1
         if branches:
+            self.episode.drift += 1
             shown, parent, continues = tuple(self.messages), -1, self.parent
         node = self.episode.add(parent, "observation", shown, token_ids=ids, state_key=state_key, continues=continues)
         self.parent = node.id
@@ -134,8 +132,3 @@ async def play(env: Environment, sampler: Sampler, episode: Episode, seed: int =
         pass
     episode.seconds = time.perf_counter() - began
     return episode
-
-
-def new_episode(env_id: str, env_args: dict[str, Any], task: Task, sample: int, version: str) -> Episode:
-    """An episode of which nothing has happened yet."""
-    return Episode(env_id, task, sample, version, env_args, nodes=[])

@@ -1,10 +1,10 @@
 """Many episodes at once, on asyncio: every finished turn goes straight back to the sampler, nothing runs in lockstep.
 
 Each worker owns one environment and plays one episode after the other. A failure of the environment or of the sampler voids
-the attempt: it is recorded apart, has no reward, and is tried again up to a cap, with a new seed and, since an environment that
-failed may be broken for good, in a new instance. Beyond the cap the episode
-is missing from the results, not counted as zero, so a failure that depends on what the agent does (its code kills the
-container, say) biases the results towards agents that do not do that; the count of failures is therefore always shown.
+the attempt: it is recorded apart, has no reward, and is tried again up to a cap, with a new seed and in a new instance, since an
+environment that failed may be broken for good. Beyond the cap the episode is missing from the results, not counted as zero, so
+a failure that depends on what the agent does (its code kills the container, say) biases the results towards agents that do not
+do that; the count of failures is therefore always shown.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from agentgym import AgentGymError, Environment, EnvironmentFailure, Failure, Task, make
 from agentgym.sampling import Sampler
-from agentgym_trajectories.episode import new_episode, play
+from agentgym_trajectories.episode import play
 from agentgym_trajectories.store import Store
 from agentgym_trajectories.tree import Episode
 
@@ -165,7 +165,7 @@ class Rollout:
             for task, sample in jobs:
                 before = failed.get((task.id, sample), 0)
                 for attempt in range(before, before + self.attempts):
-                    episode = new_episode(self.env, self.env_args, task, sample, sampler.version)
+                    episode = Episode(self.env, task, sample, sampler.version, self.env_args)
                     seed = zlib.crc32(f"{self.seed}/{task.id}/{sample}/{attempt}".encode())
                     try:
                         env = env or _make(self.env, self.env_args)

@@ -50,6 +50,7 @@ CREATE TABLE settings (
 ) WITHOUT ROWID;
 """
 _INSERT = f"INSERT INTO episodes VALUES (NULL{', ?' * 20}) ON CONFLICT DO NOTHING"
+_POLICY = "env = ? AND env_args = ? AND version = ?"  # one policy in one environment
 _BUFFER = 256  # episodes; more are written at once
 _nodes_decoder = msgspec.json.Decoder(list[Node])
 _task_decoder = msgspec.json.Decoder(Task)
@@ -136,8 +137,7 @@ class Store:
         wanted = msgspec.json.encode(settings, order="deterministic").decode()
         with self._transaction():
             self._db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?, ?, ?)", (env, _args(env_args), version, wanted))
-        where = "env = ? AND env_args = ? AND version = ?"
-        ((found,),) = self.query(f"SELECT settings FROM settings WHERE {where}", env, _args(env_args), version)
+        ((found,),) = self.query(f"SELECT settings FROM settings WHERE {_POLICY}", env, _args(env_args), version)
         if found != wanted:
             raise UserError(f"{self.path} holds episodes played with {found}: give these settings again, or another --out")
 
@@ -154,12 +154,12 @@ class Store:
         """Task ids and sample indices that need not be played again."""
         self.flush()
         where = (env, _args(env_args), version)
-        query = "SELECT task, sample FROM episodes WHERE env = ? AND env_args = ? AND version = ?"
+        query = f"SELECT task, sample FROM episodes WHERE {_POLICY}"
         return set(self._db.execute(query, where))
 
     def failed_attempts(self, env: str, env_args: dict[str, Any], version: str) -> dict[tuple[str, int], int]:
         """How often each task and sample failed so far."""
-        query = "SELECT task, sample, count(*) FROM failures WHERE env = ? AND env_args = ? AND version = ? GROUP BY task, sample"
+        query = f"SELECT task, sample, count(*) FROM failures WHERE {_POLICY} GROUP BY task, sample"
         return {(task, sample): n for task, sample, n in self._db.execute(query, (env, _args(env_args), version))}
 
     def episodes(self, env: str | None = None, env_args: dict[str, Any] | None = None, version: str = "") -> Iterator[Episode]:
@@ -169,7 +169,7 @@ class Store:
                    FROM episodes e JOIN toolsets t ON t.id = e.toolset"""
         where: tuple[str, ...] = ()
         if env is not None:
-            query, where = f"{query} WHERE env = ? AND env_args = ? AND version = ?", (env, _args(env_args or {}), version)
+            query, where = f"{query} WHERE {_POLICY}", (env, _args(env_args or {}), version)
         found = self._db.execute(f"{query} ORDER BY e.id", where)
         tools: dict[str, tuple[dict[str, Any], ...]] = {}
         for row_id, env_id, task, sample, version, args, vocabulary, schemas, nodes, drift, seconds in found:
@@ -203,8 +203,7 @@ class Store:
 
     def totals(self, env: str, env_args: dict[str, Any], version: str) -> tuple[float | None, float | None, int | None]:
         """Mean success, mean reward and sampled tokens of these episodes; None where there are none."""
-        where = "env = ? AND env_args = ? AND version = ?"
-        sql = f"SELECT avg(success), avg(reward), sum(tokens) FROM episodes WHERE {where}"
+        sql = f"SELECT avg(success), avg(reward), sum(tokens) FROM episodes WHERE {_POLICY}"
         ((success, reward, tokens),) = self.query(sql, env, _args(env_args), version)
         return success, reward, tokens
 

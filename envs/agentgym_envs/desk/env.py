@@ -9,13 +9,13 @@ import msgspec
 
 from agentgym import (
     Environment,
-    ErrorCategory,
     Message,
     Rubric,
     Task,
     Tasks,
     ToolCall,
     ToolError,
+    ToolResult,
     UserError,
     assistant,
     procedural,
@@ -36,7 +36,7 @@ class Desk(msgspec.Struct):
 
     Attributes:
         store: The shop.
-        made: The calls made so far.
+        made: The calls that succeeded so far.
         read: Ids of the orders and products that the agent has read, each with the turn in which it first did.
         blind: Whether it changed an order before it had seen what decides the change.
         distance: Rows still to be put right.
@@ -78,7 +78,7 @@ class Orders(Environment):
             self.rubric = Rubric(solved=1.0, progress=0.5)
 
     def tasks(self, split: str = "train") -> Tasks:
-        """Endless; the levels alternate."""
+        """Endless; the levels are drawn alike."""
 
         def generate(rng: random.Random) -> Task:
             return make_task(rng, rng.choice(self.levels))
@@ -92,11 +92,13 @@ class Orders(Environment):
         self.start = build(task.data["seed"])
         self.facts = [fact(self.start, self.customer, r) for r in self.requests]
         self.goal = self.start.copy()
-        for r in self.requests:
-            if forbidden(self.start, self.customer, r) is None:
-                apply(self.goal, r)
         self.to_read = {r.order for r in self.requests}
-        self.to_read |= {r.new for r in self.requests if r.new and forbidden(self.start, self.customer, r) in (None, "R5")}
+        for r in self.requests:
+            rule = forbidden(self.start, self.customer, r)
+            if rule is None:
+                apply(self.goal, r)
+            if r.new and rule in (None, "R5"):
+                self.to_read.add(r.new)
         self.changes = differing_rows(self.start, self.goal)
         self.state = Desk(self.start.copy(), set(), {}, self.changes)
         return task.prompt
@@ -200,12 +202,12 @@ class Orders(Environment):
         before, self.state.distance = self.state.distance, differing_rows(self._store, self.goal)
         return {"progress": (before - self.state.distance) / max(1, self.changes)}
 
-    def react(self, message: Message) -> tuple[tuple[Message, ...], tuple[ErrorCategory, ...]]:
-        """Run one turn and remember its calls, which tell the oracle what is known already."""
-        messages, errors = super().react(message)
-        answers = zip(message.tool_calls, messages, strict=False)  # one for each call, where there are calls
-        self.state.made.update(_signature(c) for c, answer in answers if not answer.content.startswith("Error:"))
-        return messages, errors
+    def call_tool(self, call: ToolCall) -> ToolResult:
+        """Run one call; those that succeed tell the oracle what is known and done already."""
+        result = super().call_tool(call)
+        if result.error is None:
+            self.state.made.add(_signature(call))
+        return result
 
     def oracle(self) -> Message:
         """Read what is needed, act if the rules allow it, go on to the next request; answer when all are done."""

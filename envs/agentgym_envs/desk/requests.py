@@ -181,7 +181,7 @@ def fact(store: Store, customer: str, r: Request) -> str:
 
 def sentence(kind: str, stated: str) -> str:
     """The oracle's answer to one request."""
-    if stated in ("R1", "R2", "R3", "R4", "R5"):
+    if stated in FORBIDS:
         return f"I am sorry, rule {stated} forbids this."
     return {
         "status": f"The order is {stated}.",
