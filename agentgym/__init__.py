@@ -6,6 +6,7 @@ The core: messages, tools, environments, tokens, samplers. It imports neither to
 from agentgym.env import Action, Environment, Snapshot
 from agentgym.errors import (
     AgentGymError,
+    DeadlineFailure,
     EnvironmentFailure,
     ErrorCategory,
     Failure,
@@ -13,6 +14,7 @@ from agentgym.errors import (
     StopReason,
     ToolError,
     UserError,
+    WorkerFailure,
 )
 from agentgym.messages import Message, ToolCall, assistant, call, system, user
 from agentgym.registry import make, register, specs
@@ -27,6 +29,7 @@ __all__ = [
     "SPLITS",
     "Action",
     "AgentGymError",
+    "DeadlineFailure",
     "Environment",
     "EnvironmentFailure",
     "ErrorCategory",
@@ -45,6 +48,7 @@ __all__ = [
     "ToolResult",
     "ToolSet",
     "UserError",
+    "WorkerFailure",
     "assistant",
     "call",
     "make",

@@ -7,7 +7,9 @@
     ├── ToolError             the agent used a tool wrongly; the text goes back to the agent as the tool's answer
     └── Failure               nobody's action: the attempt is void, has no reward and may be tried again
         ├── EnvironmentFailure    a dead container, a crashed page, a bug of an environment, a state that did not come back
-        └── SamplerFailure        inference died, or gave something that is no answer
+        ├── SamplerFailure        inference died, or gave something that is no answer
+        ├── DeadlineFailure       the whole episode took longer than it was given
+        └── WorkerFailure         the machine or process that played the episode is gone
 
 What the agent does wrong is no exception at all: it is data, an `ErrorCategory` beside a message that the agent can read.
 """
@@ -37,6 +39,14 @@ class EnvironmentFailure(Failure):
 
 class SamplerFailure(Failure):
     """The sampler broke."""
+
+
+class DeadlineFailure(Failure):
+    """The episode took longer than it was given. Not tried again: it would most likely take as long."""
+
+
+class WorkerFailure(Failure):
+    """The process or machine that played the episode is gone."""
 
 
 class ErrorCategory(StrEnum):

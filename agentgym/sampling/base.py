@@ -46,8 +46,32 @@ class Sample(msgspec.Struct, frozen=True):
     version: str = ""
 
 
+class Usage(msgspec.Struct):
+    """What a sampler was asked for so far.
+
+    Attributes:
+        requests: Turns written.
+        prompt_tokens: Read, those among them that came from a prefix cache included.
+        cached_tokens: Of these, how many came from a prefix cache.
+        sampled_tokens: Written.
+        retries: Times that a server had to be asked again.
+        cost: In the currency of the prices given; 0 without prices.
+    """
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    sampled_tokens: int = 0
+    retries: int = 0
+    cost: float = 0.0
+
+
 class Sampler(Protocol):
     """Writes turns."""
+
+    @property
+    def usage(self) -> Usage:
+        """Counts since this sampler was made."""
 
     @property
     def chat(self) -> Chat | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from agentgym.errors import UserError
 from agentgym.messages import Message, assistant
-from agentgym.sampling.base import Sample, SampleRequest
+from agentgym.sampling.base import Sample, SampleRequest, Usage
 
 Policy = Callable[[SampleRequest], Message | str]
 
@@ -24,9 +24,11 @@ class Scripted:
     def __init__(self, policy: Policy, version: str = "scripted") -> None:
         self._policy = policy
         self.version = version
+        self.usage = Usage()
 
     async def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
         """Ask the policy, one request after the other."""
+        self.usage.requests += len(requests)
         return [self._one(r) for r in requests]
 
     async def close(self) -> None:

@@ -23,7 +23,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from agentgym.dialects import Dialect
 from agentgym.errors import SamplerFailure, UserError
-from agentgym.sampling.base import Sample, SampleRequest
+from agentgym.sampling.base import Sample, SampleRequest, Usage
 from agentgym.tokens import Chat
 
 
@@ -75,6 +75,7 @@ class TransformersSampler:
         self.model = model.eval()
         self.chat = Chat(tokenizer, dialect)
         self.version = version or "unnamed"
+        self.usage = Usage()
         self.context: int | None = getattr(model.config, "max_position_embeddings", None)
         self._max_tokens, self._temperature, self._max_batch = max_tokens, temperature, max_batch
         self._batch = _Batch(model, temperature, self.chat)
@@ -121,6 +122,9 @@ class TransformersSampler:
         return _Row(prompt, limit, np.random.default_rng(request.seed).random(limit), future)
 
     def _finish(self, row: _Row) -> Sample:
+        self.usage.requests += 1
+        self.usage.prompt_tokens += len(row.prompt)
+        self.usage.sampled_tokens += len(row.ids)
         finish = "stop" if row.stopped else "length"
         return Sample(self.chat.parse(row.ids), row.ids, row.logprobs, finish, self.version)  # type: ignore[arg-type]
 
