@@ -3,6 +3,7 @@
 The core: messages, tools, environments, tokens, samplers. It imports neither torch nor vllm nor docker.
 """
 
+from agentgym.async_env import AsyncEnvironment
 from agentgym.env import Action, Environment, Snapshot
 from agentgym.errors import (
     AgentGymError,
@@ -29,6 +30,7 @@ __all__ = [
     "SPLITS",
     "Action",
     "AgentGymError",
+    "AsyncEnvironment",
     "DeadlineFailure",
     "Environment",
     "EnvironmentFailure",

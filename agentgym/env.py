@@ -47,6 +47,8 @@ from agentgym.tools import ToolResult, ToolSet
 
 Action = Message | str
 StepResult = tuple[Observation, float, bool, bool, dict[str, Any]]
+Messages = tuple[Message, ...]
+Errors = tuple[ErrorCategory, ...]
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -75,7 +77,9 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         max_calls: Tool calls answered in one turn; the rest get `TOO_MANY_CALLS`.
         rubric: Weights of the parts that `score` and `shape` return.
         floor: The share of tasks that an agent solves by doing nothing; `agentgym env validate` measures it.
-        blocking: True when `step` waits for something (a process, a network): the rollout engine then uses threads.
+        blocking: True when `step` waits for something (a process, a network): the rollout engine then gives each instance a
+            thread of its own. Where much waits at once, an `AsyncEnvironment` needs no threads.
+        heavy: True when `step` computes for long: the rollout engine then gives each instance a process of its own.
         dialect: How strings passed to `step` are read.
         task: The current task.
         turn: Actions taken in this episode.
@@ -92,6 +96,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
     rubric: Rubric = Rubric()
     floor: float = 0.0
     blocking: bool = False
+    heavy: bool = False
     dialect: Dialect = HERMES
 
     task: Task
@@ -162,19 +167,8 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         Raises:
             UserError: no such task or split.
         """
-        if seed is not None:
-            self._seed, self._np_random = seed, None
-        if unknown := set(options or {}) - {"task", "split"}:
-            raise UserError(f"reset has no option {sorted(unknown)[0]!r}: it has task and split")
-        self.task = self._choose(options or {})
-        self.turn, self._ended, self._answer = 0, True, None
-        opening = self.begin(self.task)
-        self._ended = False
-        if isinstance(opening, str):
-            opening = (user(opening),)
-            if self.instructions:
-                opening = (system(self.instructions), *opening)
-        return Observation(tuple(opening), self.tools.schemas), {"task": self.task.id}
+        self._prepare(seed, options or {})
+        return self._opened(self.begin(self.task))
 
     def step(self, action: Action) -> StepResult:
         """Take one turn.
@@ -187,22 +181,9 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
             EnvironmentFailure: the environment broke; the episode has no reward.
             UserError: `step` without `reset`, or after the end.
         """
-        if self._ended:
-            raise UserError("this episode is over: call reset() first")
-        message = self._read(action)
-        self.turn += 1
-        messages, errors = self._react(message)
-        parts = dict(self.shape())
-        terminated = self._answer is not None
-        scored = dict(self.score(self._answer or "")) if terminated else {}
-        parts.update(scored)
-        truncated = not terminated and self.turn >= self.max_turns
-        self._ended = terminated or truncated
-        reward = self.rubric.total(parts)
-        info: dict[str, Any] = {"task": self.task.id, "rewards": parts, "errors": errors}
-        if self._ended:
-            info["success"] = terminated and self.rubric.total(scored) >= 1 - 1e-9
-        return Observation(messages, self.tools.schemas), reward, terminated, truncated, info
+        messages, errors = self._react(self._accept(action))
+        shaped = self.shape()
+        return self._outcome(messages, errors, shaped, None if self._answer is None else self.score(self._answer))
 
     def end(self, answer: str = "") -> None:
         """For tools: this turn ends the episode, with `answer` as the final answer."""
@@ -240,28 +221,65 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
 
     # ---- one turn -----------------------------------------------------------------------------------------------------
 
-    def _read(self, action: Action) -> Message:
+    def _prepare(self, seed: int | None, options: dict[str, Any]) -> None:
+        if seed is not None:
+            self._seed, self._np_random = seed, None
+        if unknown := set(options) - {"task", "split"}:
+            raise UserError(f"reset has no option {sorted(unknown)[0]!r}: it has task and split")
+        self.task = self._choose(options)
+        self.turn, self._ended, self._answer = 0, True, None
+
+    def _opened(self, opening: str | Sequence[Message]) -> tuple[Observation, dict[str, Any]]:
+        self._ended = False
+        if isinstance(opening, str):
+            opening = (user(opening),)
+            if self.instructions:
+                opening = (system(self.instructions), *opening)
+        return Observation(tuple(opening), self.tools.schemas), {"task": self.task.id}
+
+    def _accept(self, action: Action) -> Message:
+        """The action as a message that any environment can read; counts the turn."""
+        if self._ended:
+            raise UserError("this episode is over: call reset() first")
         if isinstance(action, str):
             action = self.dialect.parse(action)
+        self.turn += 1
         if not isinstance(action, Message) or action.role != "assistant":
             what = f"a {action.role}'s message" if isinstance(action, Message) else type(action).__name__
             return Message("assistant", malformed=f"an action is a string or an assistant's message, not {what}")
         return _encodable(action)
 
+    def _outcome(
+        self, messages: Messages, errors: Errors, shaped: Mapping[str, float], scored: Mapping[str, float] | None
+    ) -> StepResult:
+        """What `step` returns; `scored` is None while the episode goes on."""
+        parts = {**shaped, **(scored or {})}
+        terminated = scored is not None
+        truncated = not terminated and self.turn >= self.max_turns
+        self._ended = terminated or truncated
+        info: dict[str, Any] = {"task": self.task.id, "rewards": parts, "errors": errors}
+        if self._ended:
+            info["success"] = scored is not None and self.rubric.total(scored) >= 1 - 1e-9
+        return Observation(messages, self.tools.schemas), self.rubric.total(parts), terminated, truncated, info
+
     def call_tool(self, call: ToolCall) -> ToolResult:
         """Run one call of the agent; override to see what was called and what came of it."""
         return self.tools.call(call)
 
-    def _react(self, message: Message) -> tuple[tuple[Message, ...], tuple[ErrorCategory, ...]]:
+    def _react(self, message: Message) -> tuple[Messages, Errors]:
         if message.malformed:
-            return (user(f"Error: {message.malformed}"),), (ErrorCategory.BAD_FORMAT,)
+            return unreadable(message)
         if not message.tool_calls:
-            replied = self.reply(message)
-            if replied is None:
-                self.end(message.content)
-                return (), ()
-            return ((user(replied),) if isinstance(replied, str) else tuple(replied)), ()
-        results = [self.call_tool(c) for c in message.tool_calls[: self.max_calls]]
+            return self._replied(message, self.reply(message))
+        return self._answers(message, [self.call_tool(c) for c in message.tool_calls[: self.max_calls]])
+
+    def _replied(self, message: Message, replied: str | Sequence[Message] | None) -> tuple[Messages, Errors]:
+        if replied is None:
+            self.end(message.content)
+            return (), ()
+        return ((user(replied),) if isinstance(replied, str) else tuple(replied)), ()
+
+    def _answers(self, message: Message, results: list[ToolResult]) -> tuple[Messages, Errors]:
         results += [_one_too_many(c.id, c.name, self.max_calls) for c in message.tool_calls[self.max_calls :]]
         return tuple(r.message for r in results), tuple(r.error for r in results if r.error)
 
@@ -318,6 +336,11 @@ def _encodable(message: Message) -> Message:
         content, thinking, malformed = map(clean, (message.content, message.thinking, message.malformed))
         return Message("assistant", content, calls, thinking=thinking, malformed=malformed)
     return message
+
+
+def unreadable(message: Message) -> tuple[Messages, Errors]:
+    """What the world says to a turn that the dialect could not read."""
+    return (user(f"Error: {message.malformed}"),), (ErrorCategory.BAD_FORMAT,)
 
 
 def _one_too_many(call_id: str, name: str, limit: int) -> ToolResult:

@@ -104,6 +104,29 @@ class ToolSet:
         Raises:
             Failure: the environment itself is broken: the tool says so, or a connection, a time or the memory gave out.
         """
+        checked = self._check(call)
+        if isinstance(checked, ToolResult):
+            return checked
+        function, arguments = checked
+        try:
+            return _result(call, function(*self._owner, **arguments))
+        except Exception as error:
+            return _refusal(call, error)
+
+    async def acall(self, call: ToolCall) -> ToolResult:
+        """The same for tools that may be coroutine functions."""
+        checked = self._check(call)
+        if isinstance(checked, ToolResult):
+            return checked
+        function, arguments = checked
+        try:
+            value = function(*self._owner, **arguments)
+            return _result(call, await value if inspect.isawaitable(value) else value)
+        except Exception as error:
+            return _refusal(call, error)
+
+    def _check(self, call: ToolCall) -> ToolResult | tuple[Callable[..., Any], dict[str, Any]]:
+        """The function to be called and its arguments; or what is wrong with the call."""
         if call.arguments is None:
             return _mistake(call, ErrorCategory.MALFORMED_JSON, 'a tool call is one JSON object with "name" and "arguments"')
         found = self._tools.get(call.name)
@@ -111,23 +134,11 @@ class ToolSet:
             names = ", ".join(self._tools) or "none: answer in text"
             return _mistake(call, ErrorCategory.UNKNOWN_TOOL, f"no tool is named {call.name[:80]!r}; there are {names}")
         try:
-            arguments = found.arguments(call.arguments)
+            return found.function, found.arguments(call.arguments)
         except pydantic.ValidationError as error:
             return _mistake(call, *_diagnose(error))
         except (TypeError, ValueError, RecursionError, OverflowError) as error:  # no JSON: lone surrogates, huge integers ...
             return _mistake(call, ErrorCategory.MALFORMED_JSON, f"the arguments are no valid JSON: {error}")
-        try:
-            value = found.function(*self._owner, **arguments)
-            text = value if isinstance(value, str) else to_json(value)
-        except Failure:
-            raise
-        except ToolError as error:
-            return _mistake(call, ErrorCategory.TOOL_ERROR, str(error))
-        except (ConnectionError, TimeoutError, MemoryError) as error:  # what the tool stands on broke, not what it was asked
-            raise EnvironmentFailure(f"tool {call.name}: {type(error).__name__}: {error}") from error
-        except Exception as error:  # a tool that chokes on odd input: the agent is told, the episode goes on
-            return _mistake(call, ErrorCategory.TOOL_ERROR, f"{type(error).__name__}: {error}")
-        return ToolResult(_answer(call, text))
 
 
 @functools.cache
@@ -186,6 +197,22 @@ def _diagnose(error: pydantic.ValidationError) -> tuple[ErrorCategory, str]:
     if first["type"] == "extra_forbidden":
         return ErrorCategory.EXTRA_ARGUMENT, f"there is no argument {where!r}"
     return ErrorCategory.ILL_TYPED_ARGUMENT, f"argument {where!r}: {first['msg']}"
+
+
+def _result(call: ToolCall, value: Any) -> ToolResult:
+    return ToolResult(_answer(call, value if isinstance(value, str) else to_json(value)))
+
+
+def _refusal(call: ToolCall, error: Exception) -> ToolResult:
+    """What the agent is told of an exception in a tool; what is not its doing is raised on."""
+    if isinstance(error, Failure):
+        raise error
+    if isinstance(error, ToolError):
+        return _mistake(call, ErrorCategory.TOOL_ERROR, str(error))
+    if isinstance(error, ConnectionError | TimeoutError | MemoryError):  # what the tool stands on broke, not what it was asked
+        raise EnvironmentFailure(f"tool {call.name}: {type(error).__name__}: {error}") from error
+    # A tool that chokes on odd input: the agent is told, the episode goes on.
+    return _mistake(call, ErrorCategory.TOOL_ERROR, f"{type(error).__name__}: {error}")
 
 
 def _mistake(call: ToolCall, category: ErrorCategory, text: str) -> ToolResult:

@@ -18,6 +18,7 @@ import agentgym
 from agentgym import EnvironmentFailure, ErrorCategory, SamplerFailure, StopReason, UserError, assistant, user
 from agentgym.sampling import Sample, SampleRequest, Scripted, oracle, replay
 from agentgym_trajectories.episode import play
+from agentgym_trajectories.hosts import Host
 from agentgym_trajectories.rollout import Memory, Progress, Rollout
 from agentgym_trajectories.store import Store
 from agentgym_trajectories.tree import Episode
@@ -126,7 +127,7 @@ def test_slow_environments_do_not_hold_up_each_other() -> None:
 def test_truncation_is_told_apart_from_an_end() -> None:
     env = Fragile()
     env.max_turns = 2
-    episode = asyncio.run(play(env, oracle(), Episode(ENV, env.tasks()[0], 0, "oracle")))
+    episode = asyncio.run(play(Host(env), oracle(), Episode(ENV, env.tasks()[0], 0, "oracle")))
     (trajectory,) = episode.trajectories()
     assert (trajectory.leaf.end, trajectory.success, trajectory.reward) == (StopReason.MAX_TURNS, False, 0.0)
 

@@ -1,53 +1,66 @@
 """One episode: environment x sampler x tokens -> nodes."""
 
-import asyncio
 import math
 import time
 import zlib
-from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Literal
 
-from agentgym import (
-    AgentGymError,
-    Environment,
-    EnvironmentFailure,
-    Message,
-    Observation,
-    SamplerFailure,
-    StopReason,
-    UserError,
-)
+from agentgym import EnvironmentFailure, Message, Observation, SamplerFailure, StopReason, UserError
 from agentgym.sampling import Sample, Sampler, SampleRequest
 from agentgym.tokens import Conversation
+from agentgym_trajectories.hosts import Host
 from agentgym_trajectories.tree import Episode, Node
 
-T = TypeVar("T")
+
+@dataclass(eq=False, slots=True)
+class Pulse:
+    """What an episode waits for and since when, for whoever watches over it.
+
+    Attributes:
+        began: When the episode began, as `time.monotonic` says it.
+        waits_for: Whose turn it is.
+        since: When that turn began.
+        turns: Actions taken.
+    """
+
+    began: float = field(default_factory=time.monotonic)
+    waits_for: Literal["environment", "sampler"] = "environment"
+    since: float = field(default_factory=time.monotonic)
+    turns: int = 0
+
+    def wait(self, what: Literal["environment", "sampler"]) -> None:
+        """It is this one's turn now."""
+        self.waits_for, self.since = what, time.monotonic()
 
 
 class Walk:
     """An agent walking through an environment, writing down every turn as a node of an episode.
 
     Args:
-        env: A live environment that nobody else uses meanwhile.
+        host: A live environment that nobody else uses meanwhile.
         sampler: Writes the agent's turns.
         episode: Where the nodes go.
         seed: Of the environment and, with the number of the turn, of each sampled turn.
+        pulse: Told of every turn.
     """
 
-    def __init__(self, env: Environment, sampler: Sampler, episode: Episode, seed: int = 0) -> None:
-        self.env, self.sampler, self.episode, self.seed = env, sampler, episode, seed
+    def __init__(self, host: Host, sampler: Sampler, episode: Episode, seed: int = 0, pulse: Pulse | None = None) -> None:
+        self.host, self.sampler, self.episode, self.seed = host, sampler, episode, seed
+        self.pulse = pulse or Pulse()
         self.messages: list[Message] = []
         self.parent = -1
         self._tokens: Conversation | None = None
 
     async def start(self) -> None:
         """Reset the environment and write the root."""
-        observation, _ = await self._call(self.env.reset, seed=self.seed, options={"task": self.episode.task})
+        self.pulse.wait("environment")
+        observation, state_key = await self.host.reset(self.seed, self.episode.task)
         self.episode.tools = observation.tools
         if self.sampler.chat is not None:
             self.episode.vocabulary = self.sampler.chat.vocabulary
             self._tokens = Conversation(self.sampler.chat, observation.tools)
-        self._observe(observation, await self._call(self.env.state_key))
+        self._observe(observation, state_key)
 
     async def turn(self) -> bool:
         """Sample one action, take it, write both sides down. Returns whether the episode goes on."""
@@ -55,14 +68,16 @@ class Walk:
         if prompt is not None and self.sampler.context is not None and len(prompt) >= self.sampler.context:
             return self._out_of_context()
         seed = zlib.crc32(b"%d/%d" % (self.seed, len(self.episode.nodes)))
-        request = SampleRequest(self.messages, self.episode.tools, prompt, seed, self.env)
+        request = SampleRequest(self.messages, self.episode.tools, prompt, seed, self.host.env)
+        self.pulse.wait("sampler")
         (sample,) = await self.sampler.sample([request])
         node = self._act(sample)
-        observation, reward, terminated, truncated, info = await self._call(self.env.step, sample.message)
+        self.pulse.wait("environment")
+        (observation, reward, terminated, truncated, info), node.state_key = await self.host.step(sample.message)
+        self.pulse.turns += 1
         if not math.isfinite(reward):
             raise EnvironmentFailure(f"a reward of {reward}")
         node.reward, node.rewards, node.errors = float(reward), info["rewards"], info["errors"]
-        node.state_key = await self._call(self.env.state_key)
         if terminated or truncated:
             node.end = StopReason.TERMINATED if terminated else StopReason.MAX_TURNS
             node.success = bool(info["success"])
@@ -106,19 +121,8 @@ class Walk:
         self.episode.nodes.pop()  # the observation that nobody could answer
         return False
 
-    async def _call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Call the environment, in a thread if it blocks; whatever it raises by accident is its own failure."""
-        try:
-            if self.env.blocking:
-                return await asyncio.to_thread(function, *args, **kwargs)
-            return function(*args, **kwargs)
-        except AgentGymError:
-            raise
-        except Exception as error:
-            raise EnvironmentFailure(f"{type(error).__name__}: {error}") from error
 
-
-async def play(env: Environment, sampler: Sampler, episode: Episode, seed: int = 0) -> Episode:
+async def play(host: Host, sampler: Sampler, episode: Episode, seed: int = 0, pulse: Pulse | None = None) -> Episode:
     """Play one episode to its end.
 
     Raises:
@@ -126,7 +130,7 @@ async def play(env: Environment, sampler: Sampler, episode: Episode, seed: int =
         SamplerFailure: inference broke.
     """
     began = time.perf_counter()
-    walk = Walk(env, sampler, episode, seed)
+    walk = Walk(host, sampler, episode, seed, pulse)
     await walk.start()
     while await walk.turn():
         pass
