@@ -90,7 +90,8 @@ def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any],
     output.say(f"{progress.played} played, {progress.resumed} were there already, {progress.failed} failed.")
     if progress.rates:
         measured = ", ".join(f"{n}: {rate:,.0f}" for n, rate in progress.rates.items())
-        output.say(f"{progress.concurrency} episodes in flight are worth it (turns/s by episodes in flight: {measured}).")
+        found = f"{progress.knee} episodes in flight are worth it" if progress.knee else "Too short to find the best concurrency"
+        output.say(f"{found} (turns per second by episodes in flight: {measured}).")
     if totals["success"] is not None:
         shares = f"Success {totals['success']:.1%}, mean reward {totals['reward']:.3f}"
         output.say(f"{shares}, {totals['tokens']} sampled tokens in {out}.")
@@ -108,7 +109,12 @@ def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any],
 
 def _summary(out: Path, progress: Progress, totals: dict[str, Any], partial: int) -> dict[str, Any]:
     counts = {"played": progress.played, "resumed": progress.resumed, "failed": progress.failed, "partial_groups": partial}
-    found = {"concurrency": progress.concurrency, "turns_per_second": progress.rates, "interrupted": progress.interrupted}
+    found = {
+        "concurrency": progress.concurrency,
+        "knee": progress.knee,
+        "turns_per_second": progress.rates,
+        "interrupted": progress.interrupted,
+    }
     return {"run": str(out), "episodes": progress.asked, **counts, **totals, **found}
 
 
