@@ -278,6 +278,14 @@ def load(path: Path, device: str | None = None) -> tuple[Any, Any]:
     return model.to(device), tokenizer
 
 
+@torch.inference_mode()
+def score(model: Any, ids: Sequence[int]) -> list[float]:
+    """The log-probability of each id after the first at temperature 1, by one plain forward pass: ``len(ids) - 1`` numbers."""
+    taken = torch.tensor([list(ids)], device=model.device)
+    logprobs = torch.log_softmax(model(input_ids=taken).logits[0, :-1].float(), -1)
+    return logprobs.gather(1, taken[0, 1:, None]).squeeze(1).tolist()
+
+
 def load_tokenizer(path: Path) -> Any:
     """The tokenizer of a model directory.
 

@@ -1,7 +1,8 @@
-"""The commands `collect`, `select` and `export`."""
+"""The commands `collect`, `verify`, `select` and `export`."""
 
 import asyncio
 import functools
+import itertools
 import signal
 import time
 from contextlib import closing
@@ -13,9 +14,12 @@ import typer
 
 from agentgym import Tasks, UserError, make
 from agentgym.cli.output import EnvArgOption, EnvOption, JsonOption, Output, parse_env_args
+from agentgym.dialects import dialect as dialect_named
 from agentgym.sampling import Sampler
 from agentgym.sampling.named import open_sampler
+from agentgym.tokens import Chat
 from agentgym_trajectories import select as selecting
+from agentgym_trajectories import verify as verifying
 from agentgym_trajectories.export import export as export_trajectories
 from agentgym_trajectories.players import LocalPlayers, Players
 from agentgym_trajectories.rollout import Deadlines, Progress, Rollout, Sink
@@ -162,6 +166,39 @@ def export(
         count = export_trajectories(store.trajectories(selection), to, form)
     output.say(f"Wrote {count} trajectories to {to}.")
     output.result({"path": str(to), "format": form, "trajectories": count})
+
+
+def verify(
+    run: RunArgument,
+    policy: Annotated[Path, typer.Option("--policy", help="Model directory that the run was collected with.")],
+    episodes: Annotated[int, typer.Option("--episodes", min=1, help="Look at so many, from the first on.")] = 200,
+    tolerance: Annotated[float, typer.Option("--tolerance", min=0.0, help="Mean difference of logprobs, in nats.")] = 0.02,
+    dialect: DialectOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Render and score recorded episodes again: are tokens and logprobs exactly what a trainer would see?
+
+    Example: agentgym verify runs/rollouts --policy runs/policy
+    """
+    output = Output(json)
+    from agentgym.sampling.transformers import load, score, weights_version  # torch comes with an extra
+
+    model, tokenizer = load(policy)
+    chat = Chat(tokenizer, dialect_named(dialect) if dialect else None)
+    output.say(f"Verifying {run} with {policy}.")
+    with Store(run) as store:
+        found = verifying.verify(
+            itertools.islice(store.trajectories(), episodes), chat, lambda ids: score(model, ids), weights_version(policy)
+        )
+    for text in found.inexact[:5]:
+        output.say(f"Not exact: {text}")
+    output.say(f"{found.trajectories} trajectories, {len(found.inexact)} not exact, {found.without_ids} without ids.")
+    output.say(f"Logprobs of {found.tokens} tokens: {found.mean:.2g} nats apart in the mean, {found.worst:.2g} at most.")
+    good = not found.inexact and found.mean <= tolerance
+    counts = {"trajectories": found.trajectories, "inexact": len(found.inexact), "without_ids": found.without_ids}
+    output.result({"exact": good, **counts, "tokens": found.tokens, "logprob_mean": found.mean, "logprob_worst": found.worst})
+    if not good:
+        raise typer.Exit(1)
 
 
 def choose_tasks(env: str, arguments: dict[str, object], split: str, start: int, count: int) -> Tasks:
