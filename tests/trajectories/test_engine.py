@@ -55,8 +55,8 @@ def test_the_knee_is_where_the_samplers_batch_is_full() -> None:
     progress = asyncio.run(go())
     assert progress.played == 4000
     assert progress.knee == progress.concurrency == 64, progress.rates
-    assert {16, 32, 64, 128} == set(progress.rates)
-    assert progress.rates[64] > 1.5 * progress.rates[32] > 2 * progress.rates[16]
+    assert {32, 64, 128} == set(progress.rates)
+    assert progress.rates[64] > 1.5 * progress.rates[32]
 
 
 @pytest.mark.parametrize(("speed", "expected"), [(lambda n: 1000.0, START), (lambda n: 10.0 * min(n, 50), 64)])

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-START, MOST = 16, 1024
+START, MOST = 32, 1024
 GAIN = 1.1  # a doubling that brings less than this is not worth it
 TURNS, SECONDS = 4, 0.5  # a measurement lasts this many turns for each episode in flight, and at least so long
 
