@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -45,6 +46,9 @@ class Endpoint:
         requests_per_minute: Requests, repeated ones included, are sent at least 60 / `requests_per_minute` seconds apart.
         usage: Its `retries` grow with each request that is sent again.
 
+    Attributes:
+        host: The server's name, without the port.
+
     Raises:
         UserError: that is no URL of a server, or a number makes no sense.
     """
@@ -62,8 +66,7 @@ class Endpoint:
         requests_per_minute: float | None = None,
         usage: Usage,
     ) -> None:
-        if not url.startswith(("http://", "https://")) or "@" in url:
-            raise UserError("the server's URL has to be http://host... or https://host..., without user and password")
+        self.host = _host(url)
         if attempts < 1 or timeout <= 0 or (requests_per_minute is not None and requests_per_minute <= 0):
             raise UserError("attempts has to be at least 1, timeout and requests_per_minute have to be above 0")
         self.url = url.rstrip("/")
@@ -171,3 +174,15 @@ class Endpoint:
                 text = text.replace(words[-1], "***")  # the last word of "Bearer KEY"
         text = " ".join(text.split())
         return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _host(url: str) -> str:
+    """The host's name; no error shows the URL, which may have a password in it."""
+    try:
+        parts = urlsplit(url)
+        plain = parts.username is None and not parts.query and not parts.fragment and parts.port != 0
+    except ValueError:  # of a broken address or port
+        plain = False
+    if not plain or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UserError("a server's URL has to look like http://host:port/v1, without user, password, ? and #")
+    return parts.hostname
