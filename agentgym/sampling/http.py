@@ -177,7 +177,7 @@ class Endpoint:
 
 
 def _host(url: str) -> str:
-    """The host's name; no error shows the URL, which may have a password in it."""
+    """The host's name. The error does not show the URL, which may have a password in it."""
     try:
         parts = urlsplit(url)
         plain = parts.username is None and not parts.query and not parts.fragment and parts.port != 0

@@ -159,7 +159,7 @@ def test_a_dead_server_is_a_failure_and_one_that_comes_back_is_not() -> None:
 
 def test_many_requests_with_faults_get_each_its_own_answer() -> None:
     chance = random.Random(3)
-    programme = [chance.choice(FAULTS + ["slow"]) if chance.random() < 0.2 else "" for _ in range(600)]
+    programme = [chance.choice([*FAULTS, "slow"]) if chance.random() < 0.2 else "" for _ in range(600)]
 
     async def go() -> None:
         async with FakeServer(lambda body: {"square": body["n"] ** 2}, programme) as server:
