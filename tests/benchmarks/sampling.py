@@ -12,21 +12,17 @@ The model has 6 million parameters and random weights, so that answers end by ch
 """
 
 import asyncio
-import json
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 import agentgym
 from agentgym import Environment, Task, Tasks
-from agentgym.sampling import Sample, SampleRequest, Sampler
-from agentgym.sampling.named import open_sampler
+from agentgym.sampling import Sample, Sampler, SampleRequest
 from agentgym_trajectories.episode import Walk
 from agentgym_trajectories.hosts import Host
 from agentgym_trajectories.rollout import Rollout

@@ -15,7 +15,7 @@ import typer
 from agentgym import Tasks, UserError, make
 from agentgym.cli.output import EnvArgOption, EnvOption, JsonOption, Output, parse_env_args
 from agentgym.dialects import dialect as dialect_named
-from agentgym.sampling import Sampler
+from agentgym.sampling import Sampler, Scripted
 from agentgym.sampling.named import open_sampler
 from agentgym.tokens import Chat
 from agentgym_trajectories import select as selecting
@@ -26,7 +26,7 @@ from agentgym_trajectories.rollout import Deadlines, Progress, Rollout, Sink
 from agentgym_trajectories.store import Store
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run, as given to `agentgym collect --out`.")]
-PolicyOption = Annotated[str, typer.Option("--policy", help="`oracle` or a model directory.")]
+PolicyOption = Annotated[str, typer.Option("--policy", help="oracle, DIRECTORY, vllm:DIRECTORY, vllm:URL, openai:MODEL.")]
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation or test.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")]
 TemperatureOption = Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")]
@@ -215,8 +215,8 @@ def choose_tasks(env: str, arguments: dict[str, object], split: str, start: int,
 
 
 def settings(sampler: Sampler, seed: int, temperature: float, max_tokens: int, dialect: str | None) -> dict[str, object]:
-    """What makes an episode what it is, beside its key; for policies without tokens only the seed."""
-    if sampler.chat is None:
+    """What makes an episode what it is, beside its key; for policies that are programs only the seed."""
+    if isinstance(sampler, Scripted):
         return {"seed": seed}
     return {"seed": seed, "temperature": temperature, "max_tokens": max_tokens, "dialect": dialect}
 
