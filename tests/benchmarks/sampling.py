@@ -12,17 +12,23 @@ The model has 6 million parameters and random weights, so that answers end by ch
 """
 
 import asyncio
+import json
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from agentgym.sampling.vllm import VllmSampler
+from agentgym.sampling.vllm_engine import LocalEngine
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 import agentgym
 from agentgym import Environment, Task, Tasks
 from agentgym.sampling import Sample, Sampler, SampleRequest
+from agentgym.sampling.transformers import TransformersSampler
 from agentgym_trajectories.episode import Walk
 from agentgym_trajectories.hosts import Host
 from agentgym_trajectories.rollout import Rollout
@@ -100,3 +106,80 @@ async def lockstep(sampler: Sampler, episodes: int) -> float:
             pass
         tokens += sum(len(n.token_ids or ()) for e in batch for n in e.nodes if n.kind == "action")
     return tokens / (time.perf_counter() - began)
+
+
+async def alone(vllm: Any, log: list[tuple[list[int], int, int]], end_ids: list[int]) -> float:
+    """Tokens per second of the bare engine on the same requests, in the same order."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    requests, tokens = iter(enumerate(log)), 0
+
+    async def work() -> None:
+        nonlocal tokens
+        for number, (prompt, seed, length) in requests:
+            how = SamplingParams(
+                temperature=1.0,
+                seed=seed,
+                max_tokens=length,
+                min_tokens=length,
+                stop_token_ids=end_ids,
+                ignore_eos=True,
+                detokenize=False,
+                logprobs=0,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            async for out in vllm.generate({"type": "token", "prompt_token_ids": prompt}, how, f"alone-{time.time()}-{number}"):
+                tokens += len(out.outputs[0].token_ids)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    return tokens / (time.perf_counter() - began)
+
+
+async def measure(directory: Path, episodes: int, rounds: int) -> dict[str, float]:
+    """Everything, in turns; the engine starts, compiles and warms up before."""
+    engine = LocalEngine(directory, max_batch=AT_ONCE)
+    vllm = VllmSampler(engine, max_tokens=MAX_TOKENS)
+    plain = TransformersSampler(directory, max_tokens=MAX_TOKENS, max_batch=AT_ONCE)
+    end_ids = sorted(vllm.chat.end_ids)
+    best: dict[str, float] = {}
+    try:
+        for sampler in (vllm, plain):
+            await collect(sampler, 4)
+        raw = await engine._thread.run(engine._engine())  # vLLM's own object, on its own loop
+        for _ in range(rounds):
+            recording = Recording(vllm)
+            speeds = {}
+            for name in ("vllm_collect", "vllm_alone", "lockstep", "transformers_collect"):
+                await engine._thread.run(raw.reset_prefix_cache())
+                if name == "vllm_alone":
+                    speeds[name] = await engine._thread.run(alone(raw, recording.log, end_ids))
+                elif name == "lockstep":
+                    speeds[name] = await lockstep(vllm, episodes)
+                else:
+                    speeds[name] = await collect(recording if name == "vllm_collect" else plain, episodes)
+            best = {name: max(best.get(name, 0.0), round(speed, 1)) for name, speed in speeds.items()}
+    finally:
+        await vllm.close()
+        await plain.close()
+    return best
+
+
+def main(episodes: int = 96, rounds: int = 2) -> dict[str, float]:
+    """Make the model and measure."""
+    agentgym.register(ENV, Talk)
+    with tempfile.TemporaryDirectory() as folder:
+        parameters = make_model(Path(folder))
+        print(f"{parameters / 1e6:.1f}M parameters, {episodes} episodes of {TURNS} turns", file=sys.stderr)
+        return asyncio.run(measure(Path(folder), episodes, rounds))
+
+
+if __name__ == "__main__":
+    found = main()
+    if "--json" not in sys.argv:
+        for name, speed in found.items():
+            print(f"{name:>21}: {speed:8,.0f} sampled tokens per second")
+        print(f"collecting is at {found['vllm_collect'] / found['vllm_alone']:.2f} of the engine alone,")
+        print(f"and {found['vllm_collect'] / found['lockstep']:.2f} times a lockstep loop")
+    print(json.dumps(found))
