@@ -5,11 +5,12 @@ engine starts (20 to 35 s on a CPU); a sampler may so be used in one `asyncio.ru
 """
 
 import asyncio
+import logging
 import os
 import threading
 import warnings
 from collections.abc import Callable, Coroutine
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -23,7 +24,16 @@ from agentgym.sampling.vllm_plugin import SWITCH
 
 T = TypeVar("T")
 
+# What the engine's processes inherit, unless it is set.
+ENVIRONMENT = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "PYTHONWARNINGS": "ignore",
+}
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # the largest LoRA ranks that vLLM can be started for
+# All but the head: vLLM dies, or mixes rows up, when it scores a prompt in a batch and the head may have an adapter.
+LINEAR = [f"{name}_proj" for name in ("q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "down")]
 TOLERANCE = {"float32": 0.02, "bfloat16": 0.1, "float16": 0.05}  # of a mean absolute difference of logprobs, in nats
 
 
@@ -175,13 +185,20 @@ class LocalEngine:
             "logprobs_mode": "raw_logprobs",
             "generation_config": "vllm",  # the model's own would bring sampling defaults and more end tokens
             "disable_log_stats": True,
+            "use_tqdm_on_load": False,
         }
         if rank:  # two: the current one, and the one before it, whose last requests may be under way
-            self._options |= {"enable_lora": True, "max_loras": 2, "max_lora_rank": min(r for r in RANKS if r >= rank)}
+            rank = min(r for r in RANKS if r >= rank)
+            self._options |= {"enable_lora": True, "max_loras": 2, "max_lora_rank": rank, "lora_target_modules": LINEAR}
         if on_gpu:
             self._options["enable_sleep_mode"] = True
-        else:  # blocks of 128 tokens would cache little of a short episode
-            self._options |= {"block_size": 32, "kv_cache_memory_bytes": _cache_bytes(config, dtype, self.context, max_batch)}
+        else:
+            self._options |= {
+                "block_size": 32,  # blocks of 128 tokens, the default, would cache little of a short episode
+                "kv_cache_memory_bytes": _cache_bytes(config, dtype, self.context, max_batch),
+                "enable_chunked_prefill": False,  # a prompt with a seed, read in two steps, kills vLLM on a CPU
+                "max_num_batched_tokens": max(4096, self.context or 0),
+            }
         self._thread = _Loop()
         self._starting: asyncio.Future[Any] | None = None  # on the thread's loop
         self._requests = 0
@@ -239,9 +256,10 @@ class LocalEngine:
             return await asyncio.shield(self._starting)
 
     async def _start(self) -> Any:
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-        os.environ[SWITCH] = "1" if self._updates else "0"  # the engine's process inherits it
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        os.environ[SWITCH] = "1" if self._updates else "0"
+        logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"].upper())  # some modules log before vLLM has set it
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from vllm import AsyncEngineArgs
@@ -254,7 +272,7 @@ class LocalEngine:
         self._requests += 1
         lora = None if adapter is None else _lora(adapter)
         with _blaming_vllm():
-            stream = engine.generate({"prompt_token_ids": prompt}, parameters(), str(self._requests), lora_request=lora)
+            stream = engine.generate({"type": "token", "prompt_token_ids": prompt}, parameters(), str(self._requests), lora_request=lora)
             async with aclosing(stream):
                 return [out async for out in stream][-1]
 
@@ -265,11 +283,9 @@ class LocalEngine:
 
     async def _shutdown(self) -> None:
         if self._starting is not None:
-            try:
-                engine = await self._starting
-            except Exception:  # it never came up
-                return
-            engine.shutdown()
+            starting, self._starting = self._starting, None  # no reference stays: vLLM's `__del__` fails when Python ends
+            with suppress(Exception):  # it never came up
+                (await starting).shutdown()
 
 
 class _Loop:
