@@ -13,11 +13,16 @@ def open_sampler(
 ) -> Sampler:
     """The sampler that `policy` names.
 
-    It is ``oracle``, a Hugging Face model directory, or a model behind a chat completions server: ``openai:MODEL`` (base URL
-    and key from the environment) or ``openai:http://host:port/v1#MODEL``. `batch` and `dialect` are for directories alone.
+    Args:
+        policy: ``oracle``, a Hugging Face model directory, ``openai:MODEL`` with server and key from the environment
+            (`OPENAI_BASE_URL`, `OPENAI_API_KEY`), or ``openai:http://host:port/v1#MODEL``.
+        temperature: 0 takes the likeliest token.
+        max_tokens: Longest turn, in tokens.
+        batch: Rows decoded at once, for a model directory.
+        dialect: Of a model directory; by default what its chat template speaks. Servers read tool calls themselves.
 
     Raises:
-        UserError: no such model, or the extra that it needs is not installed.
+        UserError: no such policy, or the extra that it needs is not installed.
     """
     if policy == "oracle":
         return oracle()
@@ -25,7 +30,7 @@ def open_sampler(
         return _openai(policy, temperature, max_tokens)
     if not Path(policy).is_dir():  # before torch is imported
         raise UserError(
-            f"there is no policy {policy!r}: use `oracle`, `openai:MODEL` or a model directory (see `agentgym model init`)"
+            f"there is no policy {policy!r}: use `oracle`, `openai:MODEL`, or a model directory (see `agentgym model init`)"
         )
     try:
         from agentgym.sampling.transformers import TransformersSampler  # torch comes with an extra
@@ -36,12 +41,11 @@ def open_sampler(
 
 
 def _openai(policy: str, temperature: float, max_tokens: int) -> Sampler:
-    where = policy.removeprefix("openai:")
-    url, _, model = where.partition("#") if where.startswith(("http://", "https://")) else ("", "", where)
-    if not model:
-        raise UserError(f"the policy {policy!r} names no model: write `openai:MODEL` or `openai:http://host:port/v1#MODEL`")
+    url, hash_sign, model = policy.removeprefix("openai:").rpartition("#")
+    if not model or bool(hash_sign) != url.startswith(("http://", "https://")) or "://" in model:
+        raise UserError(f"{policy!r} is no policy: write openai:MODEL or openai:http://host:port/v1#MODEL")
     try:
         from agentgym.sampling.openai import OpenAISampler  # aiohttp comes with an extra
     except ImportError as error:
         raise UserError(f"sampling from a server needs {error.name}: pip install 'agentgym[openai]'") from error
-    return OpenAISampler(model, url or None, temperature=temperature, max_tokens=max_tokens)
+    return OpenAISampler(model, base_url=url or None, temperature=temperature, max_tokens=max_tokens)
