@@ -1,4 +1,7 @@
-"""A client for one server that speaks JSON: it asks again where that may help, waits when it is told to, and says who is to blame."""
+"""A client for one server that speaks JSON.
+
+It asks again where that may help, waits when it is told to, and says whether the server, this request or the caller is to blame.
+"""
 
 import asyncio
 import random
@@ -23,6 +26,7 @@ REMEDIES = {
     404: "check the URL and the model's name",
     405: "check the URL",
 }
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)  # a ValidationError is a DecodeError
 SHOWN = 500  # characters of a server's error text
 
 
@@ -141,11 +145,11 @@ class Endpoint:
             raise _AskAgain(f"no answer within {self._timeout:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise _AskAgain(self._shown(f"{type(error).__name__}: {error}")) from error
-        if not response.ok or response.status >= 300:
+        if response.status >= 300:  # redirects too: they may lead away from where the key belongs
             raise self._refusal(url, response, text)
         try:
             return read(msgspec.json.decode(text))
-        except (msgspec.DecodeError, RecursionError) as error:  # ValidationError is a DecodeError
+        except UNREADABLE as error:
             raise _AskAgain(self._shown(f"a malformed answer ({error}): {text.decode(errors='replace')}")) from error
 
     def _refusal(self, url: str, response: aiohttp.ClientResponse, text: bytes) -> Exception:
@@ -164,16 +168,15 @@ class Endpoint:
         if self._closed:
             raise SamplerFailure(f"the connection with {self.url} was closed")
         loop = asyncio.get_running_loop()
-        old = self._session
-        if old is None or self._loop is not loop:  # connections live in the loop that made them
-            connector = aiohttp.TCPConnector(limit=0)  # who calls bounds what is in flight
-            timeout = aiohttp.ClientTimeout(total=self._timeout)
-            self._session = aiohttp.ClientSession(headers=self._headers, connector=connector, timeout=timeout)
-            self._loop = loop
-            if old is not None:
-                await old.close()
-        assert self._session is not None
-        return self._session
+        if self._session is not None and self._loop is loop:
+            return self._session
+        old, self._loop = self._session, loop  # connections live in the loop that made them
+        connector = aiohttp.TCPConnector(limit=0)  # who calls bounds what is in flight
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        session = self._session = aiohttp.ClientSession(headers=self._headers, connector=connector, timeout=timeout)
+        if old is not None:
+            await old.close()
+        return session
 
     def _shown(self, text: str) -> str:
         """`text` without keys, and not too long."""
@@ -186,7 +189,7 @@ def _reason(text: bytes) -> str:
     """The message in a server's error, in whichever of the usual places it is."""
     try:
         data = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return text.decode(errors="replace")
     error = data.get("error", data) if isinstance(data, dict) else data
     return str(error.get("message", error) if isinstance(error, dict) else error)
