@@ -52,7 +52,7 @@ def test_a_fault_that_may_pass_is_survived(fault: Fault) -> None:
 
 
 def test_a_hanging_server_is_asked_again_and_a_slow_one_is_not() -> None:
-    answer, server, usage = asyncio.run(ask(["hang", "slow"], timeout=0.3))
+    answer, server, usage = asyncio.run(ask(["hang", "slow"], timeout=0.6))
     assert answer == {"echo": {"n": 1}}
     assert usage.retries == 1
     assert len(server.bodies) == 2
@@ -102,7 +102,7 @@ def test_a_malformed_answer_is_asked_for_again_and_shown_without_the_key() -> No
         usage = Usage()
         async with Server(lambda body: {"n": 5}, ["shape", "", "shape", "shape"]) as server:
             endpoint = Endpoint(server.url, headers=HEADERS, attempts=2, usage=usage)
-            assert await endpoint.post("ask", {}, lambda raw: msgspec.convert(raw["n"] if "n" in raw else raw, int)) == 5
+            assert await endpoint.post("ask", {}, lambda raw: msgspec.convert(raw.get("n", raw), int)) == 5
             with pytest.raises(SamplerFailure, match=r"malformed answer \(Expected `int`, got `object`\).*Bearer \*\*\*"):
                 await endpoint.post("ask", {}, lambda raw: msgspec.convert(raw, int))
             await endpoint.close()

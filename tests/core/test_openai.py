@@ -159,7 +159,7 @@ def test_the_bill() -> None:
     ids=str,
 )
 def test_a_wrong_shape_is_asked_for_again_and_then_a_failure(answer: Any) -> None:
-    with pytest.raises(SamplerFailure, match="asked 6 times.*malformed answer") as caught:
+    with pytest.raises(SamplerFailure, match=r"asked 6 times.*malformed answer") as caught:
         turn(answer)
     assert json.dumps(answer) in str(caught.value)  # what the server said, for whoever has to mend it
 
@@ -170,7 +170,7 @@ def test_requests_of_one_call_run_at_once_and_fail_together() -> None:
             sampler = OpenAISampler("m", base_url=server.url)
             samples = await sampler.sample([SampleRequest((user(str(n)),), ()) for n in range(8)])
             assert [s.message.content for s in samples] == [str(n) for n in range(8)]
-            assert server.times[-1] - server.times[0] < 0.1  # the last came before the first was answered
+            assert server.times[-1] - server.times[0] < 0.5  # one after the other, it would be 0.7
             server.faults = iter(["hang", "hang", "shape"] * 3)
             sampler._endpoint._attempts = 1
             with pytest.raises(SamplerFailure):
