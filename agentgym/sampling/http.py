@@ -77,13 +77,14 @@ class Endpoint:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    async def post(self, path: str, body: Any, read: Callable[[Any], Any] = lambda answer: answer) -> Any:
+    async def post(self, path: str, body: Any, read: Callable[[Any], Any] | None = lambda answer: answer) -> Any:
         """Send `body` as JSON.
 
         Args:
             path: Appended to the URL.
             body: What JSON can hold.
             read: Makes the result from the decoded answer; where it raises `msgspec.ValidationError` the server is asked again.
+                None for an answer that says nothing beyond its status, and need not be JSON.
 
         Returns:
             What `read` makes of the answer.
@@ -109,7 +110,7 @@ class Endpoint:
         if self._session is not None:
             await self._session.close()
 
-    async def _ask(self, method: str, path: str, body: Any, read: Callable[[Any], Any]) -> Any:
+    async def _ask(self, method: str, path: str, body: Any, read: Callable[[Any], Any] | None) -> Any:
         url = f"{self.url}/{path.lstrip('/')}"
         last = ""
         for attempt in range(self._attempts):
@@ -136,7 +137,7 @@ class Endpoint:
             if self._not_before == hold:  # otherwise the server wants to be left alone for longer since then
                 return
 
-    async def _once(self, method: str, url: str, body: Any, read: Callable[[Any], Any]) -> Any:
+    async def _once(self, method: str, url: str, body: Any, read: Callable[[Any], Any] | None) -> Any:
         session = await self._open()
         try:
             async with session.request(method, url, json=body, allow_redirects=False) as response:
@@ -148,7 +149,7 @@ class Endpoint:
         if response.status >= 300:  # redirects too: they may lead away from where the key belongs
             raise self._refusal(url, response, text)
         try:
-            return read(msgspec.json.decode(text))
+            return read(msgspec.json.decode(text)) if read else None
         except UNREADABLE as error:
             raise _AskAgain(self._shown(f"a malformed answer ({error}): {text.decode(errors='replace')}")) from error
 

@@ -25,7 +25,7 @@ import msgspec
 
 from agentgym.dialects import Dialect
 from agentgym.errors import SamplerFailure, UserError
-from agentgym.sampling.base import Probe, Sample, SampleRequest, Usage
+from agentgym.sampling.base import Probe, Sample, SampleRequest
 from agentgym.sampling.vllm_engine import Adapter, Decoding, Engine
 from agentgym.sampling.vllm_grammar import structural_tag
 from agentgym.tokens import Chat
@@ -69,8 +69,7 @@ class VllmSampler:
         self.chat = Chat(engine.tokenizer, dialect)
         if guided and self.chat.dialect.call_grammar([]) is None:
             raise UserError(f"calls of the dialect {self.chat.dialect.name!r} cannot be guided: use `hermes`")
-        self.usage = Usage()
-        self.context = engine.context
+        self.usage, self.context = engine.usage, engine.context
         self._engine, self._max_tokens, self._temperature, self._guided = engine, max_tokens, temperature, guided
         self._tags: dict[bytes, str] = {}  # of the tools seen so far
         self._serving = _Weights(engine.version, engine.adapter)
@@ -130,7 +129,7 @@ class VllmSampler:
             await self._publish_weights(path, version, probe)
 
     async def sleep(self) -> None:
-        """Give the GPU's memory to the trainer: waits for the turns under way, new ones wait for `wake`. A CPU keeps its memory."""
+        """Give the GPU's memory to a trainer: waits for the turns under way; new ones wait for `wake`. A CPU's memory is kept."""
         self._paused = True
         await self._drained()
         await self._engine.sleep()

@@ -14,7 +14,7 @@ MAX_WHITESPACE = 1  # in a row, between the parts of the JSON: an untrained mode
 
 
 def structural_tag(calls: Sequence[CallGrammar]) -> str:
-    """xgrammar's JSON description of free text with these calls in it."""
+    """Free text with these calls in it, as the JSON that xgrammar reads."""
     tags = [
         {
             "type": "tag",

@@ -1,4 +1,4 @@
-"""What vLLM loads into each of its processes (entry point group ``vllm.general_plugins``): weights that can be exchanged on a CPU.
+"""What vLLM loads into its processes (entry point group ``vllm.general_plugins``), so that a CPU's weights can be exchanged.
 
 On a CPU, vLLM packs the weights of linear layers into a format of their own and frees the originals. A later reload then
 changes embeddings and norms alone, and reports success. With ``AGENTGYM_VLLM_UPDATES=1`` in the environment of the engine (our
