@@ -1,6 +1,6 @@
 """Dialects by name, and the choice of one for a tokenizer."""
 
-from agentgym.dialects.base import Dialect
+from agentgym.dialects.base import CallGrammar, Dialect
 from agentgym.dialects.hermes import HERMES, HERMES_TEXT
 from agentgym.dialects.react import REACT
 from agentgym.errors import UserError
@@ -19,4 +19,4 @@ def dialect(name: str) -> Dialect:
     return DIALECTS[name]
 
 
-__all__ = ["DIALECTS", "HERMES", "HERMES_TEXT", "REACT", "Dialect", "dialect"]
+__all__ = ["DIALECTS", "HERMES", "HERMES_TEXT", "REACT", "CallGrammar", "Dialect", "dialect"]

@@ -1,9 +1,27 @@
 """How a model family writes thoughts, tool calls and answers: the seam between text and messages."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from agentgym.messages import Message
+
+
+class CallGrammar(NamedTuple):
+    """How a call of one tool is written: `begin`, then JSON of `schema`, then `end`.
+
+    Attributes:
+        begin: Opens with `trigger`.
+        schema: A JSON schema that stands on its own.
+        end: Closes the call.
+        trigger: From here on, nothing but a call can follow.
+        excludes: What strings in the JSON must not spell, since it would be read as something else.
+    """
+
+    begin: str
+    schema: dict[str, Any]
+    end: str
+    trigger: str
+    excludes: tuple[str, ...]
 
 
 class Dialect(Protocol):
@@ -32,6 +50,10 @@ class Dialect(Protocol):
 
         A dialect whose tools live in the prompt's text puts them there and returns None for the tools.
         """
+        ...
+
+    def call_grammar(self, tools: Sequence[Mapping[str, Any]]) -> list[CallGrammar] | None:
+        """What a call of each of these tools looks like; None where calls have no form that sampling could be held to."""
         ...
 
 

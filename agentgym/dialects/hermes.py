@@ -5,11 +5,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentgym.dialects.base import clean, with_system
+from agentgym.dialects.base import CallGrammar, clean, with_system
 from agentgym.messages import Message, ToolCall, number_calls, parse_object, to_openai
 from agentgym.tools import to_json
 
 _BLOCK = re.compile(r"<tool_call>(.*?)(?:</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
+_TAGS = ("<tool_call>", "</tool_call>", "<think>", "</think>")
 _PROMPT = """You may call tools. They are described here, one JSON schema a line:
 <tools>
 {tools}
@@ -73,6 +74,10 @@ class Hermes:
             out = with_system(out, _PROMPT.format(tools="\n".join(map(to_json, tools))))
         return out, None
 
+    def call_grammar(self, tools: Sequence[Mapping[str, Any]]) -> list[CallGrammar]:
+        """One JSON object between the tags, the name before the arguments, as the prompts show it."""
+        return [CallGrammar("<tool_call>\n", _call_schema(t["function"]), "\n</tool_call>", "<tool_call>", _TAGS) for t in tools]
+
 
 def join_user(out: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
     """Add `text` as a user message; results of parallel calls join into one, since many templates demand alternation."""
@@ -85,6 +90,18 @@ def _read_call(raw: str) -> ToolCall:
     data = parse_object(raw.strip()) or {}
     name, arguments = data.get("name"), data.get("arguments")
     return ToolCall(name if isinstance(name, str) else "", arguments if isinstance(arguments, dict) else None, "", raw.strip())
+
+
+def _call_schema(function: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = dict(function["parameters"])
+    definitions = arguments.pop("$defs", None)  # references start at the root of a schema
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"name": {"const": function["name"]}, "arguments": arguments | {"additionalProperties": False}},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
+    return schema | {"$defs": definitions} if definitions else schema
 
 
 def _write_call(c: ToolCall) -> str:

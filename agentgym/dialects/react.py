@@ -69,6 +69,9 @@ class ReAct:
                 out.append({"role": m.role, "content": self.render(m) if m.role == "assistant" else m.content})
         return with_system(out, _PROMPT.format(tools="\n".join(map(to_json, tools)))), None
 
+    def call_grammar(self, tools: Sequence[Mapping[str, Any]]) -> None:
+        """None: an action ends with whatever the model writes next."""
+
 
 def _input(c: ToolCall) -> str:
     return c.raw if c.arguments is None else json.dumps(c.arguments, ensure_ascii=False)

@@ -46,6 +46,18 @@ class Sample(msgspec.Struct, frozen=True):
     version: str = ""
 
 
+class Probe(msgspec.Struct, frozen=True):
+    """What a trainer's weights give for a text, so that a sampler can check that it serves these weights.
+
+    Attributes:
+        ids: Token ids.
+        logprobs: Of each id after the first, given those before it.
+    """
+
+    ids: list[int]
+    logprobs: list[float]
+
+
 class Usage(msgspec.Struct):
     """What a sampler was asked for so far.
 

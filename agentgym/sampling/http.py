@@ -82,7 +82,8 @@ class Endpoint:
         Args:
             path: Appended to the URL, with a leading slash.
             body: Anything that msgspec can encode.
-            shape: Type of the answer as for `msgspec.json.decode`; an answer of another shape counts as malformed.
+            shape: Type of the answer as for `msgspec.json.decode`; an answer of another shape counts as malformed. None for an
+                answer that is not read.
 
         Raises:
             SamplerFailure: no answer after all attempts, or the server refuses this body.
@@ -110,7 +111,7 @@ class Endpoint:
             try:
                 status, headers, answer = await self._send(method, path, data)
                 if 200 <= status < 300:
-                    return msgspec.json.decode(answer, type=shape)
+                    return None if shape is None else msgspec.json.decode(answer, type=shape)
             except BROKEN as error:
                 slow = isinstance(error, TimeoutError)
                 last = f"no answer within {self._timeout:g} s" if slow else self._public(f"{type(error).__name__}: {error}")

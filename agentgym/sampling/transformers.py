@@ -23,7 +23,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from agentgym.dialects import Dialect
 from agentgym.errors import SamplerFailure, UserError
-from agentgym.sampling.base import Sample, SampleRequest, Usage
+from agentgym.sampling.base import Probe, Sample, SampleRequest, Usage
 from agentgym.tokens import Chat
 
 
@@ -267,7 +267,7 @@ def load(path: Path, device: str | None = None) -> tuple[Any, Any]:
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     tokenizer = load_tokenizer(path)
-    with _loading(path):
+    with loading(path):
         if (path / "adapter_config.json").exists():
             from peft import AutoPeftModelForCausalLM  # an extra that full models do not need
 
@@ -292,12 +292,13 @@ def load_tokenizer(path: Path) -> Any:
     Raises:
         UserError: there is none.
     """
-    with _loading(path):
+    with loading(path):
         return AutoTokenizer.from_pretrained(path)
 
 
 @contextmanager
-def _loading(path: Path) -> Iterator[None]:
+def loading(path: Path) -> Iterator[None]:
+    """Around the loading of a model directory: what goes wrong there is a `UserError` that names it."""
     if not path.is_dir():
         raise UserError(f"there is no model directory {path}: give a Hugging Face model directory (see `agentgym model init`)")
     try:
@@ -313,6 +314,14 @@ def without_peft_warning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.* is deprecated", FutureWarning)
         yield
+
+
+def probe(model: Any, ids: Sequence[int]) -> Probe:
+    """What `model` thinks of `ids`: by this a sampler elsewhere checks that it has been given the same weights.
+
+    Some hundred ids of an episode do well: they have to be more certain than chance, so that other weights show.
+    """
+    return Probe(list(ids), score(model, ids))
 
 
 def weights_version(path: Path) -> str:

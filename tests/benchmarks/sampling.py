@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from agentgym.sampling.vllm import VllmSampler
-from agentgym.sampling.vllm_engine import LocalEngine
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 import agentgym
 from agentgym import Environment, Task, Tasks
 from agentgym.sampling import Sample, Sampler, SampleRequest
 from agentgym.sampling.transformers import TransformersSampler
+from agentgym.sampling.vllm import VllmSampler
+from agentgym.sampling.vllm_local import LocalEngine
 from agentgym_trajectories.episode import Walk
 from agentgym_trajectories.hosts import Host
 from agentgym_trajectories.rollout import Rollout

@@ -52,6 +52,7 @@ def collect(
     temperature: TemperatureOption = 1.0,
     max_tokens: MaxTokensOption = 256,
     dialect: DialectOption = None,
+    guided: Annotated[bool, typer.Option("--guided", help="Hold tool calls to their schemas (vllm: policies).")] = False,
     workers: Annotated[Literal["local", "ray"], typer.Option("--workers", help="local, or all CPUs of a Ray cluster.")] = "local",
     env_arg: EnvArgOption = None,
     json: JsonOption = False,
@@ -67,12 +68,19 @@ def collect(
     chosen = choose_tasks(env, arguments, split, start, tasks)
     plan = Rollout(env, arguments, samples, seed, concurrency, attempts, Deadlines(turn_seconds, episode_seconds))
     opener = functools.partial(
-        open_sampler, policy, temperature=temperature, max_tokens=max_tokens, batch=min(concurrency or 64, 64), dialect=dialect
+        open_sampler,
+        policy,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        batch=min(concurrency or 64, 64),
+        dialect=dialect,
+        guided=guided,
     )
     sampler = opener()
     output.say(f"Collecting {len(chosen)} tasks x {samples} of {env} ({split}) with {policy} into {out}.")
     with Store(out, create=True) as store:
-        store.hold_settings(env, arguments, sampler.version, settings(sampler, seed, temperature, max_tokens, dialect))
+        held = settings(sampler, seed, temperature, max_tokens, dialect) | ({"guided": True} if guided else {})
+        store.hold_settings(env, arguments, sampler.version, held)
         began = time.perf_counter()
         players: Players = LocalPlayers(env, arguments, sampler, plan.deadlines)
         if workers == "ray":
