@@ -6,74 +6,53 @@ step in a thread, at half the speed.
 """
 
 import asyncio
-import contextlib
 import multiprocessing
 import socket
 from typing import Any
 
 import uvicorn
 from openenv.core import GenericEnvClient
-from openenv.core.env_server import Action, Environment, Observation, State, create_app
+from openenv.core.env_server import CallToolAction, Environment, Observation, State, create_app
 
 from tests.benchmarks.chain import CALLS, PROMPT, SUM, arguments, report
 
 SESSIONS = 16
 
 
-class Call(Action):
-    """Of a tool, or of `answer`."""
-
-    name: str
-    arguments: dict[str, Any]
-
-
 class Seen(Observation):
-    """The question, or the result of a tool."""
-
-    text: str
+    text: str = ""
 
 
-class AddChain(Environment[Call, Seen, State]):
-    """One tool and the reward."""
-
+class AddChain(Environment[CallToolAction, Seen, State]):
     SUPPORTS_CONCURRENT_SESSIONS = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._state = State()
-
-    def reset(self, seed: int | None = None, episode_id: str | None = None, **kwargs: Any) -> Seen:
-        self._state = State(episode_id=episode_id)
-        return Seen(text=PROMPT)
+    state = State()
 
     def add(self, a: int, b: int) -> str:
         return str(a + b)
 
-    def step(self, action: Call, timeout_s: float | None = None, **kwargs: Any) -> Seen:
-        self._state.step_count += 1
-        if action.name == "answer":
-            return Seen(text="", done=True, reward=float(action.arguments["text"] == SUM))
-        return Seen(text={"add": self.add}[action.name](**action.arguments))
+    def reset(self, seed: int | None = None, episode_id: str | None = None, **kwargs: Any) -> Seen:
+        return Seen(text=PROMPT)
+
+    def step(self, action: CallToolAction, timeout_s: float | None = None, **kwargs: Any) -> Seen:
+        if action.tool_name == "answer":
+            return Seen(done=True, reward=float(action.arguments["text"] == SUM))
+        return Seen(text={"add": self.add}[action.tool_name](**action.arguments))
 
     async def reset_async(self, seed: int | None = None, episode_id: str | None = None, **kwargs: Any) -> Seen:
         return self.reset(seed, episode_id)
 
-    async def step_async(self, action: Call, timeout_s: float | None = None, **kwargs: Any) -> Seen:
+    async def step_async(self, action: CallToolAction, timeout_s: float | None = None, **kwargs: Any) -> Seen:
         return self.step(action)
-
-    @property
-    def state(self) -> State:
-        return self._state
 
 
 async def session(url: str, episodes: int) -> None:
     async with GenericEnvClient(base_url=url) as env:
         for _ in range(episodes):
-            result = await env.reset()
+            seen = await env.reset()
             for turn in range(CALLS):
-                result = await env.step({"name": "add", "arguments": arguments(turn, result.observation["text"])})
-            result = await env.step({"name": "answer", "arguments": {"text": result.observation["text"]}})
-            assert (result.done, result.reward) == (True, 1.0)
+                seen = await env.step({"tool_name": "add", "arguments": arguments(turn, seen.observation["text"])})
+            seen = await env.step({"tool_name": "answer", "arguments": {"text": seen.observation["text"]}})
+            assert (seen.done, seen.reward) == (True, 1.0)
 
 
 async def sessions(url: str, episodes: int) -> None:
@@ -81,20 +60,19 @@ async def sessions(url: str, episodes: int) -> None:
 
 
 def serve(listening: socket.socket) -> None:
-    app = create_app(AddChain, Call, Seen, max_concurrent_envs=SESSIONS)
+    app = create_app(AddChain, CallToolAction, Seen, max_concurrent_envs=SESSIONS)
     uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listening])
 
 
 def run(episodes: int) -> None:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0), backlog=SESSIONS)) as listening:
-        server = multiprocessing.get_context("fork").Process(target=serve, args=(listening,), daemon=True)
+    with socket.create_server(("127.0.0.1", 0), backlog=SESSIONS) as listening:
+        server = multiprocessing.get_context("fork").Process(target=serve, args=(listening,))
         server.start()
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    try:
-        asyncio.run(sessions(url, episodes))
-    finally:
-        server.terminate()
-        server.join()  # only then does its CPU time count as that of a child
+        try:
+            asyncio.run(sessions(f"http://127.0.0.1:{listening.getsockname()[1]}", episodes))
+        finally:
+            server.terminate()
+            server.join()  # only then does its CPU time count as that of a child
 
 
 if __name__ == "__main__":
