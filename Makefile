@@ -22,15 +22,15 @@ lint: $(TEST)
 benchmark: $(TEST)
 	$(BIN)/python -m tests.benchmarks.rollout
 
-# Each in an environment of its own, since what the peers require conflicts. Only the benchmark uses them.
+# Each in an environment of its own, since what the peers require conflicts; one that fails does not keep the others out.
 peers:
-	@awk '/^[^#]/ {print $$1, $$3}' tests/benchmarks/peers.txt | while read -r requirement name; do \
+	@awk '/^[^#]/ {print $$1, $$3}' tests/benchmarks/peers.txt | { failed=0; while read -r requirement name; do \
 		test .venv-peers/$$name/ready -nt tests/benchmarks/peers.txt && continue; \
 		echo "$$requirement in .venv-peers/$$name"; \
 		$(PYTHON) -m venv --clear .venv-peers/$$name && \
 		.venv-peers/$$name/bin/python -m pip install --quiet --disable-pip-version-check $$requirement </dev/null && \
-		touch .venv-peers/$$name/ready || exit 1; \
-	done
+		touch .venv-peers/$$name/ready || failed=1; \
+	done; exit $$failed; }
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "AgentGym needs Python 3.11 to 3.13: make $(MAKECMDGOALS) PYTHON=python3.12")'

@@ -42,7 +42,8 @@ class AddChain(BaseTextEnv):
         if not match or self.turns >= self.max_turns:
             return BaseTextEnvStepOutput(observations=[], reward=float(action == self.truth), done=True, metadata={})
         request = json.loads(match.group(1))
-        result = self._execute_tool(self.tool_to_toolgroup[request["name"]], request["name"], request["arguments"].values())
+        group, values = self.tool_to_toolgroup[request["name"]], list(request["arguments"].values())
+        result = self._execute_tool(group, request["name"], values)
         return BaseTextEnvStepOutput(observations=[{"role": "user", "content": result}], reward=0.0, done=False, metadata={})
 
 
