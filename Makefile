@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/agentgym demo --seed $(SEED) --out runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 test: $(TEST) lint
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(TEST)
 	$(BIN)/ruff check .

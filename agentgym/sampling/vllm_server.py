@@ -65,10 +65,9 @@ class ServerEngine:
         UserError: no vLLM server answers there, or the tokenizer is not to be found.
     """
 
-    adapter: Adapter | None = None
-
     def __init__(self, url: str, tokenizer: str | Path | None = None, *, dtype: str = "bfloat16") -> None:
         self.usage = Usage()
+        self.adapter: Adapter | None = None
         self._endpoint = Endpoint(url, usage=self.usage)
         self.tolerance = tolerance(dtype)
         card = _model_card(self._endpoint.url)

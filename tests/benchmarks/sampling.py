@@ -37,7 +37,7 @@ from agentgym_trajectories.tree import Episode
 from tests.templates import tokenizer
 
 ENV = "bench/Talk-v0"
-AT_ONCE, TURNS, MAX_TOKENS = 32, 3, 768
+AT_ONCE, TURNS, MAX_TOKENS = 32, 3, 512
 SIZE = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 7, "num_attention_heads": 8, "num_key_value_heads": 4}
 
 
@@ -166,7 +166,7 @@ async def measure(directory: Path, episodes: int, rounds: int) -> dict[str, floa
     return best
 
 
-def main(episodes: int = 96, rounds: int = 2) -> dict[str, float]:
+def main(episodes: int = 64, rounds: int = 2) -> dict[str, float]:
     """Make the model and measure."""
     agentgym.register(ENV, Talk)
     with tempfile.TemporaryDirectory() as folder:
