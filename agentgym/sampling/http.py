@@ -108,13 +108,16 @@ class Endpoint:
                 self._usage.retries += 1
                 await asyncio.sleep(random.random() * min(self.base_delay * 2 ** (attempt - 1), self.longest_delay))
             await self._turn()
+            answer = b""
             try:
                 status, headers, answer = await self._send(method, path, data)
                 if 200 <= status < 300:
                     return None if shape is None else msgspec.json.decode(answer, type=shape)
             except BROKEN as error:
+                what_came = f" in {answer.decode(errors='replace')}" if answer else ""  # it may say what is wrong with the server
                 slow = isinstance(error, TimeoutError)
-                last = f"no answer within {self._timeout:g} s" if slow else self._public(f"{type(error).__name__}: {error}")
+                why = f"no answer within {self._timeout:g} s" if slow else f"{type(error).__name__}: {error}{what_came}"
+                last = self._public(why)
                 continue
             last = self._public(f"status {status}: {answer.decode(errors='replace')}")
             if status in THIS_REQUEST:

@@ -59,8 +59,8 @@ def open_sampler(
 def _openai(policy: str, temperature: float, max_tokens: int) -> Sampler:
     where = policy.removeprefix("openai:")
     url, _, model = where.partition("#") if where.startswith(("http://", "https://")) else ("", "", where)
-    if not model:
-        raise UserError(f"the policy {policy!r} names no model: write `openai:MODEL` or `openai:http://host:port/v1#MODEL`")
+    if not model or "#" in model:
+        raise UserError(f"{policy!r} names no model of a server: write `openai:MODEL` or `openai:http://host:port/v1#MODEL`")
     try:
         from agentgym.sampling.openai import OpenAISampler  # aiohttp comes with an extra
     except ImportError as error:

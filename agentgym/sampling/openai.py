@@ -69,7 +69,8 @@ class OpenAISampler:
         max_tokens: Longest turn, thoughts included; None leaves it to the server.
         requests_per_minute: No more than so many are sent.
         prices: Of a million prompt tokens and of a million sampled tokens, for `usage.cost`. Cached tokens count in full.
-        extra: Further fields of the request's body, which win over those that are sent anyway.
+        extra: Further fields of the request's body, which win over those that are sent anyway; None leaves out a field that the
+            server refuses.
 
     Raises:
         UserError: there is no key, or no such URL.
@@ -131,7 +132,8 @@ class OpenAISampler:
         body = {**self._settings, "messages": messages, "seed": request.seed}
         if request.tools:  # an empty list is refused by some servers
             body["tools"] = list(request.tools)
-        answer: _Completion = await self.endpoint.post("/chat/completions", body | self._extra, _Completion)
+        body = {name: value for name, value in (body | self._extra).items() if value is not None}
+        answer: _Completion = await self.endpoint.post("/chat/completions", body, _Completion)
         self._count(answer.usage or _Usage())
         choice = answer.choices[0]
         data = msgspec.to_builtins(choice.message) | {"role": "assistant"}

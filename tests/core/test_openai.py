@@ -139,6 +139,25 @@ WRONG: list[Any] = [
 ]
 
 
+def test_none_leaves_out_a_field_that_the_server_refuses() -> None:
+    async def go() -> None:
+        async with FakeServer(lambda _: completion({"content": "a"})) as server:
+            extra = {"max_completion_tokens": None, "max_tokens": 5, "seed": None}
+            await sampled(server, [SampleRequest([user("u")], [])], max_tokens=5, extra=extra)
+            assert set(server.bodies[0]) == {"model", "temperature", "messages", "max_tokens"}
+
+    asyncio.run(go())
+
+
+def test_an_error_inside_of_a_good_status_is_shown_without_the_key() -> None:
+    async def go() -> None:
+        async with FakeServer(lambda _: {"error": f"credit of {KEY} is used up"}) as server:
+            with pytest.raises(SamplerFailure, match=r"missing required field `choices` in .*credit of \*\*\* is used up"):
+                await sampled(server, [SampleRequest([user("u")], [])], api_key=KEY)
+
+    asyncio.run(go())
+
+
 def test_wrong_shapes_are_asked_for_again() -> None:
     async def go() -> None:
         answers = [*WRONG, completion({"content": "at last"})]
@@ -258,8 +277,14 @@ def test_policies_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert named._settings == {"model": "org/model", "temperature": 0.5, "max_completion_tokens": 9}
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert open_sampler("openai:gpt-x").version == "gpt-x@api.openai.com"
-    for wrong in ("openai:", "openai:http://localhost:8000/v1", "openai:http://localhost:8000/v1#"):
-        with pytest.raises(UserError, match="names no model: write `openai:MODEL` or"):
+    for wrong in (
+        "openai:",
+        "openai:http://localhost:8000/v1",
+        "openai:http://localhost:8000/v1#",
+        "openai:#m",
+        "openai:localhost:8000/v1#m",
+    ):
+        with pytest.raises(UserError, match="names no model of a server: write `openai:MODEL` or"):
             open_sampler(wrong)
     for wrong in ("openai:http://#m", "openai:http://host:port/v1#m"):
         with pytest.raises(UserError, match="URL has to look like"):
