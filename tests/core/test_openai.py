@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,18 +11,36 @@ from typing import Any
 import pytest
 
 import agentgym
-from agentgym import Message, SamplerFailure, ToolCall, UserError, assistant, call
+from agentgym import Environment, Message, SamplerFailure, Task, Tasks, ToolCall, UserError, assistant, call, tool
 from agentgym.messages import system, user
 from agentgym.sampling import Sample, SampleRequest
 from agentgym.sampling.http import Endpoint
 from agentgym.sampling.named import open_sampler
 from agentgym.sampling.openai import OpenAISampler
 from agentgym_trajectories.rollout import Memory, Rollout
-from tests.benchmarks.rollout import NUMBERS, AddChain
 from tests.core.fake_server import KEY, FakeServer
 
 TOOLS = [{"type": "function", "function": {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}}}]
-agentgym.register("test/AddChain-v0", AddChain)
+
+
+class Sums(Environment):
+    """Add four numbers, other ones in each task, so that mixed-up answers are wrong answers."""
+
+    instructions = "Add the numbers one after the other with the tool, then answer with the sum."
+
+    def tasks(self, split: str = "train") -> Tasks:
+        return Tasks(lambda i: Task(f"Add {i}, 2, 3, {i * i}.", {"sum": i + 5 + i * i}, f"{split}-{i}", split), range(1000))
+
+    @tool
+    def add(self, a: int, b: int) -> str:
+        """Add two numbers."""
+        return str(a + b)
+
+    def score(self, answer: str) -> dict[str, float]:
+        return {"correct": float(answer == str(self.task.data["sum"]))}
+
+
+agentgym.register("test/Sums-v0", Sums)
 
 
 @pytest.fixture(autouse=True)
@@ -210,13 +229,14 @@ def test_counts_and_costs() -> None:
 
 
 def add_next(body: dict[str, Any]) -> dict[str, Any]:
-    """The next step of the add chain, from nothing but the conversation."""
+    """The next step of the sum, from nothing but the conversation."""
+    numbers = [int(n) for n in re.findall(r"\d+", body["messages"][1]["content"])]
     results = [int(m["content"]) for m in body["messages"] if m["role"] == "tool"]
     done = len(results)
-    if done == len(NUMBERS) - 1:
+    if done == len(numbers) - 1:
         return completion({"content": str(results[-1])}, prompt_tokens=10, completion_tokens=1)
-    total = results[-1] if results else NUMBERS[0]
-    arguments = json.dumps({"a": total, "b": NUMBERS[done + 1]})
+    total = results[-1] if results else numbers[0]
+    arguments = json.dumps({"a": total, "b": numbers[done + 1]})
     call_ = function_call("add", arguments, f"id{done}")
     return completion({"content": None, "tool_calls": [call_]}, "tool_calls", prompt_tokens=10, completion_tokens=5)
 
@@ -230,15 +250,16 @@ def test_a_rollout_over_a_server_that_fails() -> None:
     async def go() -> None:
         async with FakeServer(add_next, programme) as server:
             sampler, sink = OpenAISampler("m", server.url), Memory()
-            plan = Rollout("test/AddChain-v0", concurrency=16, attempts=20)
-            progress = await plan.run(AddChain().tasks()[:40], sampler, sink)
+            plan = Rollout("test/Sums-v0", concurrency=16, attempts=20)
+            progress = await plan.run(Sums().tasks()[:40], sampler, sink)
             await sampler.close()
             assert (progress.played, progress.failed) == (40, 0)
             assert len(sink.failures) == programme[: len(server.bodies)].count("400") > 0
             played = [t for e in sink.episodes for t in e.trajectories()]
-            assert [(t.success, len(t.actions), t.errors) for t in played] == [(True, 6, ())] * 40
-            assert {t.messages[-1].content for t in played} == {str(sum(NUMBERS))}
-            assert sampler.usage.requests >= 240
+            assert [(t.success, len(t.actions), t.errors) for t in played] == [(True, 4, ())] * 40
+            answers = {e.task.id: e.trajectories()[0].messages[-1].content for e in sink.episodes}
+            assert answers == {t.id: str(t.data["sum"]) for t in Sums().tasks()[:40]}
+            assert sampler.usage.requests >= 160
             assert sampler.usage.retries > 20
             assert all(b["tools"][0]["function"]["name"] == "add" for b in server.bodies)
 
@@ -250,7 +271,7 @@ def test_a_key_that_is_refused_stops_a_rollout() -> None:
         async with FakeServer(add_next, ["401"] * 100) as server:
             sampler = OpenAISampler("m", server.url, KEY)
             with pytest.raises(UserError, match="give the right API key"):
-                await Rollout("test/AddChain-v0", concurrency=4).run(AddChain().tasks()[:40], sampler, Memory())
+                await Rollout("test/Sums-v0", concurrency=4).run(Sums().tasks()[:40], sampler, Memory())
             assert len(server.bodies) <= 4
             await sampler.close()
 
