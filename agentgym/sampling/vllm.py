@@ -123,6 +123,8 @@ class VllmSampler:
         path = Path(directory).resolve()
         if not path.is_dir():
             raise UserError(f"there is nothing to publish in {path}: give a model or adapter directory")
+        if not probe.logprobs or len(probe.logprobs) != len(probe.ids) - 1:
+            raise UserError("a probe has at least two ids, and a logprob for each after the first")
         if (path / "adapter_config.json").exists():
             await self._publish_adapter(path, version, probe)
         else:
