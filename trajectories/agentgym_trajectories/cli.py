@@ -18,7 +18,7 @@ from agentgym_trajectories.rollout import Progress, Rollout, Sink
 from agentgym_trajectories.store import Store
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run, as given to `agentgym collect --out`.")]
-PolicyOption = Annotated[str, typer.Option("--policy", help="`oracle`, a model directory, or `openai:MODEL`.")]
+PolicyOption = Annotated[str, typer.Option("--policy", help="`oracle`, a model directory, `vllm:DIRECTORY`, or `openai:MODEL`.")]
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation or test.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")]
 TemperatureOption = Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")]
