@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 TEST := .venv/ready-test
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint benchmark peers clean
 
 demo: $(READY)
 	$(BIN)/agentgym demo --seed $(SEED) --out runs/demo-$(shell date +%Y%m%d-%H%M%S)
@@ -22,6 +22,16 @@ lint: $(TEST)
 benchmark: $(TEST)
 	$(BIN)/python -m tests.benchmarks.rollout
 
+# Each in an environment of its own, since what the peers require conflicts; one that fails does not keep the others out.
+peers:
+	@awk '/^[^#]/ {print $$1, $$3}' tests/benchmarks/peers.txt | { failed=0; while read -r requirement name; do \
+		test .venv-peers/$$name/ready -nt tests/benchmarks/peers.txt && continue; \
+		echo "$$requirement in .venv-peers/$$name"; \
+		$(PYTHON) -m venv --clear .venv-peers/$$name && \
+		.venv-peers/$$name/bin/python -m pip install --quiet --disable-pip-version-check $$requirement </dev/null && \
+		touch .venv-peers/$$name/ready || failed=1; \
+	done; exit $$failed; }
+
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "AgentGym needs Python 3.11 to 3.13: make $(MAKECMDGOALS) PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear .venv
@@ -35,4 +45,4 @@ $(TEST): $(READY)
 	touch $(TEST)
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

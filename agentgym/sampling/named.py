@@ -57,14 +57,15 @@ def open_sampler(
 
 
 def _openai(policy: str, temperature: float, max_tokens: int) -> Sampler:
-    url, hash_sign, model = policy.removeprefix("openai:").rpartition("#")
-    if not model or bool(hash_sign) != url.startswith(("http://", "https://")) or "://" in model:
-        raise UserError(f"{policy!r} is no policy: write openai:MODEL or openai:http://host:port/v1#MODEL")
+    where = policy.removeprefix("openai:")
+    url, _, model = where.partition("#") if where.startswith(("http://", "https://")) else ("", "", where)
+    if not model:
+        raise UserError(f"the policy {policy!r} names no model: write `openai:MODEL` or `openai:http://host:port/v1#MODEL`")
     try:
         from agentgym.sampling.openai import OpenAISampler  # aiohttp comes with an extra
     except ImportError as error:
         raise UserError(f"sampling from a server needs {error.name}: pip install 'agentgym[openai]'") from error
-    return OpenAISampler(model, base_url=url or None, temperature=temperature, max_tokens=max_tokens)
+    return OpenAISampler(model, url or None, temperature=temperature, max_tokens=max_tokens)
 
 
 def _vllm(place: str, batch: int, temperature: float, max_tokens: int, dialect: Dialect | None, guided: bool) -> Sampler:

@@ -278,6 +278,14 @@ def load(path: Path, device: str | None = None) -> tuple[Any, Any]:
     return model.to(device), tokenizer
 
 
+@torch.inference_mode()
+def score(model: Any, ids: Sequence[int]) -> list[float]:
+    """The log-probability of each id after the first at temperature 1, by one plain forward pass: ``len(ids) - 1`` numbers."""
+    taken = torch.tensor([list(ids)], device=model.device)
+    logprobs = torch.log_softmax(model(input_ids=taken).logits[0, :-1].float(), -1)
+    return logprobs.gather(1, taken[0, 1:, None]).squeeze(1).tolist()
+
+
 def load_tokenizer(path: Path) -> Any:
     """The tokenizer of a model directory.
 
@@ -308,15 +316,12 @@ def without_peft_warning() -> Iterator[None]:
         yield
 
 
-@torch.inference_mode()
 def probe(model: Any, ids: Sequence[int]) -> Probe:
     """What `model` thinks of `ids`: by this a sampler elsewhere checks that it has been given the same weights.
 
     Some hundred ids of an episode do well: they have to be more certain than chance, so that other weights show.
     """
-    given = torch.tensor([list(ids)], device=model.device)
-    logprobs = torch.log_softmax(model(input_ids=given).logits[0, :-1].float(), -1)
-    return Probe(list(ids), logprobs.gather(1, given[0, 1:, None]).squeeze(1).tolist())
+    return Probe(list(ids), score(model, ids))
 
 
 def weights_version(path: Path) -> str:

@@ -154,7 +154,7 @@ class ServerEngine:
             "frequency_penalty": 0.0,
         }
         try:
-            answer: _Completion = await self._endpoint.post("/v1/completions", body, _read)
+            answer: _Completion = await self._endpoint.post("/v1/completions", body, _Completion)
         except UserError as error:
             if adapter is None:
                 raise
@@ -164,10 +164,6 @@ class ServerEngine:
             if serves["weight_version"] != self._published:
                 raise SamplerFailure("the vLLM server no longer serves the weights that were published: publish again")
         return answer.choices[0], answer.usage
-
-
-def _read(answer: Any) -> _Completion:
-    return msgspec.convert(answer, _Completion)
 
 
 def _model_card(url: str) -> dict[str, Any]:

@@ -1,278 +1,274 @@
-"""The OpenAI sampler against a faulty server: structured both ways, counted to the token, and no episode spoilt."""
+"""The chat completions sampler: shapes in both directions, counts, costs, and whole rollouts over a server that fails."""
 
 import asyncio
 import json
 import random
-import re
 import sys
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 import agentgym
-from agentgym import Environment, Message, SamplerFailure, Task, Tasks, ToolCall, UserError, assistant, call, system, tool, user
-from agentgym.sampling import Sample, SampleRequest, Usage
+from agentgym import Message, SamplerFailure, ToolCall, UserError, assistant, call
+from agentgym.messages import system, user
+from agentgym.sampling import Sample, SampleRequest
 from agentgym.sampling.http import Endpoint
 from agentgym.sampling.named import open_sampler
-from agentgym.sampling.openai import OPENAI, OpenAISampler
+from agentgym.sampling.openai import OpenAISampler
 from agentgym_trajectories.rollout import Memory, Rollout
-from tests.core.faulty_server import FAULTS, Fault, Server
+from tests.benchmarks.rollout import NUMBERS, AddChain
+from tests.core.fake_server import KEY, FakeServer
 
-TOOLS = [{"type": "function", "function": {"name": "add", "description": "Add.", "parameters": {"type": "object"}}}]
+TOOLS = [{"type": "function", "function": {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}}}]
+agentgym.register("test/AddChain-v0", AddChain)
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _alone_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Endpoint, "base_delay", 0.005)
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Endpoint, "longest_delay", 0.02)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
 
 
 def completion(message: dict[str, Any], finish: str = "stop", **usage: Any) -> dict[str, Any]:
-    choice = {"index": 0, "message": {"role": "assistant", "refusal": None, **message}, "finish_reason": finish}
-    return {"id": "c1", "object": "chat.completion", "choices": [choice], "usage": usage or None}
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish, "logprobs": None}
+    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage or None}
 
 
-def wanted(name: str, arguments: Any, call_id: str | None = "c1") -> dict[str, Any]:
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+def function_call(name: str, arguments: Any, id: str | None = None) -> dict[str, Any]:
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def turn(
-    answer: Any, *messages: Message, faults: Iterable[Fault] = (), tools: Any = TOOLS, **options: Any
-) -> tuple[Sample, Any, Usage]:
-    """One sampled turn, what the server received last, and the counts."""
+async def sampled(server: FakeServer, requests: Sequence[SampleRequest], **options: Any) -> tuple[list[Sample], OpenAISampler]:
+    sampler = OpenAISampler("m", server.url + "/v1", **options)
+    try:
+        return await sampler.sample(requests), sampler
+    finally:
+        await sampler.close()
 
-    async def go() -> tuple[Sample, Any, Usage]:
-        async with Server(lambda body: answer, faults) as server:
-            sampler = OpenAISampler("m", base_url=server.url, **options)
-            try:
-                (sample,) = await sampler.sample([SampleRequest(messages or (user("hi"),), tools, seed=7)])
-            finally:
-                await sampler.close()
-            assert sampler.version == f"m@127.0.0.1:{server.port}"
-            return sample, server.bodies[-1], sampler.usage
+
+def turn(message: dict[str, Any], finish: str = "stop") -> Sample:
+    """What the sampler makes of the server's message."""
+
+    async def go() -> Sample:
+        async with FakeServer(lambda _: completion(message, finish)) as server:
+            (sample,), _ = await sampled(server, [SampleRequest([user("hi")], [])])
+            return sample
 
     return asyncio.run(go())
 
 
-def check_conversation(messages: list[dict[str, Any]]) -> None:
-    """Fails unless the API would take these messages."""
-    unanswered: list[str] = []
-    for m in messages:
-        assert m["role"] in ("system", "user", "assistant", "tool")
-        assert isinstance(m["content"], str)
-        if m["role"] == "tool":
-            unanswered.remove(m["tool_call_id"])
-            continue
-        assert not unanswered
-        for c in m.get("tool_calls", ()):
-            assert m["role"] == "assistant"
-            assert c["type"] == "function"
-            assert isinstance(json.loads(c["function"]["arguments"]), dict)
-            assert re.fullmatch(r"\w+", c["function"]["name"])
-            unanswered.append(c["id"])
-        assert len(set(unanswered)) == len(unanswered)
-
-
-def test_what_is_sent() -> None:
-    calls = assistant("Both.", call("add", a=1, b="ü"), call("add"), thinking="Hm.")
-    broken = assistant("", ToolCall("add", None, "x9", "{oops"))
-    answers = [Message("tool", "1", tool_call_id=f"call0000{i}", name="add") for i in range(2)]
-    conversation = [
-        system("Be good."),
-        user("Add."),
-        calls,
-        *answers,
-        broken,
-        Message("tool", "no JSON", tool_call_id="x9", name="add"),
+def test_what_the_server_receives() -> None:
+    turns = [
+        system("s"),
+        user("u"),
+        assistant("both", call("f", x=[1, "é"]), call("g"), thinking="hm"),
+        Message("tool", "1", tool_call_id="call00000", name="f"),
+        Message("tool", "2", tool_call_id="call00001", name="g"),
+        assistant("", ToolCall("f", None, "c9", "{broken")),
     ]
-    _, body, _ = turn(completion({"content": "2"}), *conversation, temperature=0.5, max_tokens=99)
-    check_conversation(body["messages"])
-    assert {k: v for k, v in body.items() if k != "messages"} == {
-        "model": "m",
-        "temperature": 0.5,
-        "max_completion_tokens": 99,
-        "tools": TOOLS,
-        "seed": 7,
-    }
-    assert body["messages"][2] == {
-        "role": "assistant",
-        "content": "Both.",
-        "reasoning_content": "Hm.",
-        "tool_calls": [wanted("add", '{"a":1,"b":"ü"}', "call00000"), wanted("add", "{}", "call00001")],
-    }
-    assert body["messages"][3] == {"role": "tool", "content": "1", "tool_call_id": "call00000", "name": "add"}
 
-
-def test_extra_fields_are_merged_and_none_takes_one_out() -> None:
-    extra = {"max_tokens": 5, "max_completion_tokens": None, "seed": None, "top_p": 0.9}
-    _, body, _ = turn(completion({"content": "2"}), tools=(), extra=extra)
-    assert set(body) == {"model", "temperature", "messages", "max_tokens", "top_p"}
-
-
-def test_parallel_and_malformed_calls_come_back_structured() -> None:
-    calls = [
-        wanted("add", '{"a": 1}', "c1"),
-        wanted("add", '{"a": 1', "c2"),
-        wanted("add", "[1]", "c3"),
-        wanted("sub", {"a": 2}, None),
-    ]
-    sample, _, _ = turn(completion({"content": None, "tool_calls": calls}, "tool_calls"))
-    assert sample.message == assistant(
-        "",
-        ToolCall("add", {"a": 1}, "c1", '{"a": 1}'),
-        ToolCall("add", None, "c2", '{"a": 1'),
-        ToolCall("add", None, "c3", "[1]"),
-        ToolCall("sub", {"a": 2}, "call00003"),
-    )
-    assert (sample.token_ids, sample.logprobs, sample.finish) == (None, None, "stop")
-
-
-@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
-def test_thoughts_are_kept(field: str) -> None:
-    sample, _, _ = turn(completion({"content": "4", field: "2 and 2"}, "length"))
-    assert sample.message == assistant("4", thinking="2 and 2")
-    assert sample.finish == "length"
-
-
-def test_the_bill() -> None:
-    usage = {"prompt_tokens": 1200, "completion_tokens": 300, "prompt_tokens_details": {"cached_tokens": 1024}}
-    _, _, counted = turn(completion({"content": "x"}, **usage), faults=["reset", "shape"], prices=(2.5, 10.0))
-    assert counted == Usage(1, 1200, 1024, 300, retries=2, cost=pytest.approx(0.006))  # 0.003 to read, 0.003 to write
-    _, _, counted = turn(completion({"content": "x"}, prompt_tokens=7, completion_tokens=1, prompt_tokens_details=None))
-    assert counted == Usage(1, 7, 0, 1)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        {"error": {"message": "upstream died"}},
-        {"choices": []},
-        {"choices": [{}]},
-        {"choices": [{"message": {"content": [1]}}]},
-        {"choices": [{"message": {"tool_calls": [{"name": "add"}]}}]},
-        [],
-        None,
-    ],
-    ids=str,
-)
-def test_a_wrong_shape_is_asked_for_again_and_then_a_failure(answer: Any) -> None:
-    with pytest.raises(SamplerFailure, match=r"asked 6 times.*malformed answer") as caught:
-        turn(answer)
-    assert json.dumps(answer) in str(caught.value)  # what the server said, for whoever has to mend it
-
-
-def test_requests_of_one_call_run_at_once_and_fail_together() -> None:
     async def go() -> None:
-        async with Server(lambda body: completion({"content": body["messages"][0]["content"]}), ["slow"] * 8) as server:
-            sampler = OpenAISampler("m", base_url=server.url)
-            samples = await sampler.sample([SampleRequest((user(str(n)),), ()) for n in range(8)])
-            assert [s.message.content for s in samples] == [str(n) for n in range(8)]
-            assert server.times[-1] - server.times[0] < 0.5  # one after the other, it would be 0.7
-            server.faults = iter(["hang", "hang", "shape"] * 3)
-            sampler._endpoint._attempts = 1
-            with pytest.raises(SamplerFailure):
-                await sampler.sample([SampleRequest((user("x"),), ())] * 3)
-            assert sampler.usage.requests == 8
+        async with FakeServer(lambda _: completion({"content": "ok"})) as server:
+            requests = [SampleRequest(turns, TOOLS, seed=7), SampleRequest([user("u")], [], seed=8)]
+            await sampled(server, requests, api_key=f" {KEY}\n", max_tokens=50, temperature=0.3, extra={"seed": 1, "top_p": 0.5})
+            assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+            body, plain = sorted(server.bodies, key=lambda b: -len(b["messages"]))
+            assert "tools" not in plain
+            assert "tool_choice" not in body
+            assert body["tools"] == TOOLS
+            wanted = {"model": "m", "temperature": 0.3, "max_completion_tokens": 50, "seed": 1, "top_p": 0.5}
+            assert {k: body[k] for k in wanted} == wanted
+            first, second, third = body["messages"][2], body["messages"][3], body["messages"][5]
+            assert first["reasoning_content"] == "hm"
+            assert [(c["id"], c["type"], c["function"]["name"]) for c in first["tool_calls"]] == [
+                ("call00000", "function", "f"),
+                ("call00001", "function", "g"),
+            ]
+            assert [json.loads(c["function"]["arguments"]) for c in first["tool_calls"]] == [{"x": [1, "é"]}, {}]
+            assert second == {"role": "tool", "content": "1", "tool_call_id": "call00000", "name": "f"}
+            assert third["tool_calls"][0]["function"]["arguments"] == "{}"
+
+    asyncio.run(go())
+
+
+def test_seeds_are_sent_and_limits_are_the_servers_own_by_default() -> None:
+    async def go() -> None:
+        async with FakeServer(lambda b: completion({"content": str(b["seed"])})) as server:
+            requests = [SampleRequest([user("u")], [], seed=2**32 - 1 - n) for n in range(20)]
+            samples, sampler = await sampled(server, requests)
+            assert [s.message.content for s in samples] == [str(r.seed) for r in requests]
+            assert "max_completion_tokens" not in server.bodies[0]
+            assert "Authorization" not in server.headers[0]
+            assert sampler.version == samples[0].version == "m@127.0.0.1"
+            assert (samples[0].token_ids, samples[0].logprobs, sampler.chat, sampler.context) == (None,) * 4
+
+    asyncio.run(go())
+
+
+def test_what_comes_back() -> None:
+    plain = turn({"content": "hello", "reasoning_content": "a", "refusal": None})
+    assert (plain.message, plain.finish) == (assistant("hello", thinking="a"), "stop")
+    assert turn({"content": None, "reasoning": "b"}, "length") == Sample(
+        assistant(thinking="b"), finish="length", version="m@127.0.0.1"
+    )
+    parallel = [function_call("f", '{"x": 1}', "a"), function_call("g", '{"y": "2"}'), function_call("h", {"z": 3}, "c")]
+    assert turn({"content": None, "tool_calls": parallel}, "tool_calls").message.tool_calls == (
+        ToolCall("f", {"x": 1}, "a", '{"x": 1}'),
+        ToolCall("g", {"y": "2"}, "call00001", '{"y": "2"}'),
+        ToolCall("h", {"z": 3}, "c"),
+    )
+    for raw in ('{"x": 1', "[1]", "", "x=1", '{"a":' * 5000):
+        assert turn({"tool_calls": [function_call("f", raw, "a")]}).message == assistant("", ToolCall("f", None, "a", raw))
+
+
+WRONG: list[Any] = [
+    {},
+    [],
+    "text",
+    {"choices": []},
+    {"choices": None},
+    {"choices": [{}]},
+    {"choices": [{"message": None}]},
+    {"choices": [{"message": {"content": 5}}]},
+    {"choices": [{"message": {"tool_calls": [{"id": "a"}]}}]},
+    {"choices": [{"message": {"tool_calls": [{"function": {"name": None}}]}}]},
+    {"error": {"message": "overloaded"}},
+]
+
+
+def test_wrong_shapes_are_asked_for_again() -> None:
+    async def go() -> None:
+        answers = [*WRONG, completion({"content": "at last"})]
+        async with FakeServer(lambda _: answers[len(server.bodies) - 1]) as server:
+            sampler = OpenAISampler("m", server.url)
+            sampler.endpoint._attempts = len(answers)
+            (sample,) = await sampler.sample([SampleRequest([user("u")], [])])
+            assert sample.message.content == "at last"
+            assert (sampler.usage.retries, sampler.usage.requests) == (len(WRONG), 1)
+            await sampler.close()
+        async with FakeServer(faults=["shape"] * 9) as server:
+            with pytest.raises(SamplerFailure, match="failed 6 times, at last with ValidationError"):
+                await sampled(server, [SampleRequest([user("u")], [])])
+            assert len(server.bodies) == 6
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(("status", "kind"), [("400", SamplerFailure), ("401", UserError), ("404", UserError)])
+def test_one_refusal_ends_the_call(status: str, kind: type[Exception]) -> None:
+    async def go() -> None:
+        async with FakeServer(faults=["hang", status]) as server:
+            with pytest.raises(kind, match=status) as caught:
+                await asyncio.wait_for(sampled(server, [SampleRequest([user("u")], [])] * 2, api_key=KEY), 1)
+            assert KEY not in str(caught.value)
+
+    asyncio.run(go())
+
+
+def test_counts_and_costs() -> None:
+    usages: list[Any] = [
+        {"prompt_tokens": 1000, "completion_tokens": 200, "prompt_tokens_details": {"cached_tokens": 640}},
+        {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13, "prompt_tokens_details": None},
+        {"prompt_tokens": 7, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": None, "audio_tokens": 0}},
+        {},
+    ]
+
+    async def go() -> None:
+        async with FakeServer(lambda b: completion({"content": "x"}, **usages[b["seed"]]), faults=["500"]) as server:
+            requests = [SampleRequest([user("u")], [], seed=n) for n in range(4)]
+            _, sampler = await sampled(server, requests, prices=(2.5, 10.0))
+            usage = sampler.usage
+            assert (usage.requests, usage.prompt_tokens, usage.cached_tokens, usage.sampled_tokens) == (4, 1017, 640, 204)
+            assert usage.retries == 1
+            assert usage.cost == pytest.approx(0.0045825)  # 1017 * 2.5 / 1e6 + 204 * 10 / 1e6
+            _, free = await sampled(server, requests)
+            assert free.usage.cost == 0
+
+    asyncio.run(go())
+
+
+def add_next(body: dict[str, Any]) -> dict[str, Any]:
+    """The next step of the add chain, from nothing but the conversation."""
+    results = [int(m["content"]) for m in body["messages"] if m["role"] == "tool"]
+    done = len(results)
+    if done == len(NUMBERS) - 1:
+        return completion({"content": str(results[-1])}, prompt_tokens=10, completion_tokens=1)
+    total = results[-1] if results else NUMBERS[0]
+    arguments = json.dumps({"a": total, "b": NUMBERS[done + 1]})
+    call_ = function_call("add", arguments, f"id{done}")
+    return completion({"content": None, "tool_calls": [call_]}, "tool_calls", prompt_tokens=10, completion_tokens=5)
+
+
+def test_a_rollout_over_a_server_that_fails() -> None:
+    chance = random.Random(5)
+    kinds = ["429", "429:0.02", "500", "503", "truncated", "reset", "nojson", "shape", "slow", "400"]
+    programme = [chance.choice(kinds) if chance.random() < 0.2 else "" for _ in range(2000)]
+    programme[3] = "400"
+
+    async def go() -> None:
+        async with FakeServer(add_next, programme) as server:
+            sampler, sink = OpenAISampler("m", server.url), Memory()
+            plan = Rollout("test/AddChain-v0", concurrency=16, attempts=20)
+            progress = await plan.run(AddChain().tasks()[:40], sampler, sink)
+            await sampler.close()
+            assert (progress.played, progress.failed) == (40, 0)
+            assert len(sink.failures) == programme[: len(server.bodies)].count("400") > 0
+            played = [t for e in sink.episodes for t in e.trajectories()]
+            assert [(t.success, len(t.actions), t.errors) for t in played] == [(True, 6, ())] * 40
+            assert {t.messages[-1].content for t in played} == {str(sum(NUMBERS))}
+            assert sampler.usage.requests >= 240
+            assert sampler.usage.retries > 20
+            assert all(b["tools"][0]["function"]["name"] == "add" for b in server.bodies)
+
+    asyncio.run(go())
+
+
+def test_a_key_that_is_refused_stops_a_rollout() -> None:
+    async def go() -> None:
+        async with FakeServer(add_next, ["401"] * 100) as server:
+            sampler = OpenAISampler("m", server.url, KEY)
+            with pytest.raises(UserError, match="give the right API key"):
+                await Rollout("test/AddChain-v0", concurrency=4).run(AddChain().tasks()[:40], sampler, Memory())
+            assert len(server.bodies) <= 4
             await sampler.close()
 
     asyncio.run(go())
 
 
-def test_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"api\.openai\.com needs a key: set OPENAI_API_KEY"):
-        OpenAISampler("gpt")
-    for url in ("http://localhost:1/v1", "http://127.0.0.1:1/v1", "http://[::1]:1/v1"):
-        assert OpenAISampler("m", base_url=url)._endpoint._headers == {}
-    monkeypatch.setenv("OPENAI_API_KEY", " sk-1\n")
-    sampler = OpenAISampler("gpt")
-    assert sampler._endpoint.url == OPENAI
-    assert sampler._endpoint._headers == {"Authorization": "Bearer sk-1"}
-    assert OpenAISampler("gpt", api_key="sk-2")._endpoint._headers == {"Authorization": "Bearer sk-2"}
-    for wrong in ({"max_tokens": 0}, {"temperature": -1.0}):
-        with pytest.raises(UserError, match="at least"):
-            OpenAISampler("gpt", **wrong)
+def test_keys_and_urls_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"api.openai.com needs an API key: set OPENAI_API_KEY"):
+        OpenAISampler("m")
+    for local in ("http://localhost:8000/v1", "http://127.0.0.1/v1", "http://[::1]:8000/v1"):
+        assert not OpenAISampler("m", local).endpoint._headers
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert OpenAISampler("m").endpoint.url == "https://api.openai.com/v1"
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://teacher:1/v1/")
+    sampler = OpenAISampler("m")
+    assert (sampler.version, sampler.endpoint.url) == ("m@teacher", "http://teacher:1/v1")
+    assert sampler.endpoint._headers == {"Authorization": f"Bearer {KEY}"}
 
 
-def test_policy_strings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
-    assert open_sampler("openai:gpt").version == "gpt@api.openai.com"
-    assert open_sampler("openai:http://h:1/v1#Qwen/Qwen3:8b", max_tokens=3).version == "Qwen/Qwen3:8b@h:1"
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://there:1/v1")
-    assert open_sampler("openai:Qwen/Qwen3:8b").version == "Qwen/Qwen3:8b@there:1"
-    for bad in ("openai:", "openai:http://h:1/v1", "openai:http://h:1/v1#", "openai:#m", "openai:h:1/v1#m"):
-        with pytest.raises(UserError, match="is no policy: write openai:MODEL or"):
-            open_sampler(bad)
+def test_policies_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = open_sampler("openai:http://localhost:8000/v1#org/model", temperature=0.5, max_tokens=9)
+    assert isinstance(named, OpenAISampler)
+    assert (named.version, named.endpoint.url) == ("org/model@localhost", "http://localhost:8000/v1")
+    assert named._settings == {"model": "org/model", "temperature": 0.5, "max_completion_tokens": 9}
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert open_sampler("openai:gpt-x").version == "gpt-x@api.openai.com"
+    for wrong in ("openai:", "openai:http://localhost:8000/v1", "openai:http://localhost:8000/v1#"):
+        with pytest.raises(UserError, match="names no model: write `openai:MODEL` or"):
+            open_sampler(wrong)
+    for wrong in ("openai:http://#m", "openai:http://host:port/v1#m"):
+        with pytest.raises(UserError, match="URL has to look like"):
+            open_sampler(wrong)
 
 
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("agentgym.sampling.openai", "agentgym.sampling.http"):
-        monkeypatch.delitem(sys.modules, module)
+def test_without_aiohttp_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aiohttp", None)
+    for name in ("agentgym.sampling.http", "agentgym.sampling.openai"):
+        monkeypatch.delitem(sys.modules, name)
     with pytest.raises(UserError, match=r"needs aiohttp: pip install 'agentgym\[openai\]'"):
         open_sampler("openai:m")
-
-
-class Sums(Environment):
-    """Add four numbers, another four for each task."""
-
-    instructions = "Add the numbers one after the other, then answer with the sum."
-
-    def tasks(self, split: str = "train") -> Tasks:
-        return Tasks(lambda i: Task(f"Add {i}, 2, 3, {i * i}.", {"sum": i + 5 + i * i}, f"{split}-{i}", split), range(1000))
-
-    @tool
-    def add(self, a: int, b: int) -> str:
-        """Add two numbers."""
-        return str(a + b)
-
-    def score(self, answer: str) -> dict[str, float]:
-        return {"correct": float(answer == str(self.task.data["sum"]))}
-
-
-def adder(body: Any) -> Any:
-    """Answers as a model that can add; the first call is malformed in every third task."""
-    check_conversation(body["messages"])
-    assert [t["function"]["name"] for t in body["tools"]] == ["add"]
-    _, question, *turns = body["messages"]
-    numbers = [int(n) for n in re.findall(r"\d+", question["content"])]
-    totals = [m["content"] for m in turns if m["role"] == "tool" and m["content"].isdigit()]
-    usage = {"prompt_tokens": 10, "completion_tokens": 5}
-    if len(totals) == 3:
-        return completion({"content": totals[-1]}, **usage)
-    arguments = json.dumps({"a": int(totals[-1]) if totals else numbers[0], "b": numbers[len(totals) + 1]})
-    if not turns and numbers[0] % 3 == 0:
-        arguments = arguments[:-1]
-    return completion({"content": None, "tool_calls": [wanted("add", arguments)]}, "tool_calls", **usage)
-
-
-def test_a_rollout_over_a_faulty_server_is_complete_and_right() -> None:
-    agentgym.register("test/Sums-v0", Sums)
-    tries: Counter[str] = Counter()
-
-    def fault_of(body: Any) -> Fault:
-        key = json.dumps(body["messages"])
-        dice = random.Random(f"{key}/{tries[key]}")
-        tries[key] += 1
-        return dice.choice([*FAULTS, "shape"]) if dice.random() < 0.2 else ""
-
-    async def go() -> None:
-        async with Server(adder, fault_of=fault_of) as server:
-            sampler, sink = OpenAISampler("adder", base_url=server.url, prices=(1.0, 2.0)), Memory()
-            progress = await Rollout("test/Sums-v0", concurrency=30).run(Sums().tasks()[:60], sampler, sink)
-            await sampler.close()
-        assert (progress.played, progress.failed, progress.attempts_failed) == (60, 0, 0)
-        turns = 60 * 4 + 20
-        assert sampler.usage == Usage(turns, turns * 10, 0, turns * 5, server.faulted, pytest.approx(turns * 20 / 1e6))
-        assert server.faulted > 20
-        for episode in sink.episodes:
-            (trajectory,) = episode.trajectories()
-            assert trajectory.success
-            assert trajectory.leaf.messages[0].content == str(episode.task.data["sum"])
-            assert trajectory.actions[0].token_ids is None
-            malformed = [e for n in trajectory.actions for e in n.errors]
-            assert len(malformed) == (int(episode.task.id.split("-")[1]) % 3 == 0)
-
-    asyncio.run(go())

@@ -16,6 +16,7 @@ from agentgym.sampling import Sample, SampleRequest
 from agentgym.tokens import Chat, Conversation
 from agentgym_trajectories.rollout import Memory, Rollout
 from agentgym_trajectories.tree import Episode
+from agentgym_trajectories.verify import inexact
 from tests.templates import SHAPES, tokenizer
 
 
@@ -100,6 +101,7 @@ def test_a_path_is_exactly_what_the_model_saw(shape: str, dialect: Any, seed: in
             path = [i for n in episode.path(node.parent) for i in n.token_ids or ()]
             assert path == prompt
             assert node.token_ids == sampled
+        assert [inexact(t, chat) for t in episode.trajectories()] == [""]
 
 
 def test_rewritten_histories_become_branches_and_are_counted(shape: str) -> None:

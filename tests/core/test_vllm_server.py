@@ -2,18 +2,26 @@
 
 import asyncio
 import importlib.util
+import json
 import os
+import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from agentgym import SamplerFailure, make
+from agentgym import SamplerFailure, UserError, make
+from agentgym.cli.main import build_app
 from agentgym.sampling.named import open_sampler
 from agentgym.sampling.transformers import probe
 from agentgym.sampling.vllm import VllmSampler
 from agentgym.sampling.vllm_server import ServerEngine
+from agentgym_trajectories.store import Store
 from tests.core.vllm_policies import load, off, requests, save_adapter, save_sure
 from tests.vllm_server import VllmServer, vllm_server
 
@@ -96,6 +104,52 @@ def test_a_killed_server_that_comes_back_is_used_again(server: VllmServer, model
         await engine.close()
 
     asyncio.run(go())
+
+
+def test_a_collection_outlives_its_server(server: VllmServer, base: Path, tmp_path: Path) -> None:
+    """The server is killed in the middle; the collection ends with what it has, and the same command goes on."""
+    command = ["collect", "--env", "desk/Orders-v0", "--policy", f"vllm:{server.url}", "--tasks", "40", "--samples", "2"]
+    command += ["--max-tokens", "24", "--concurrency", "8", "--attempts", "2", "--out", str(tmp_path / "run"), "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agentgym", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for_episodes(tmp_path / "run", 10, process)
+    server.kill()
+    _, told = process.communicate(timeout=240)
+    assert process.returncode == 1, told
+    assert "Error:" in told
+    with Store(tmp_path / "run") as store:
+        before = store.query("SELECT task, sample FROM episodes")
+        assert 10 <= len(before) < 80
+    server.start()
+    again = subprocess.run([sys.executable, "-m", "agentgym", *command], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    result = json.loads(again.stdout.splitlines()[-1])
+    assert (result["resumed"], result["played"], result["failed"]) == (len(before), 80 - len(before), 0)
+    assert result["usage"]["cached_tokens"] > 0
+    with Store(tmp_path / "run") as store:
+        rows = store.query("SELECT task, sample FROM episodes")
+        assert sorted(rows) == sorted((f"train-{i}", s) for i in range(40) for s in range(2))
+        assert {kind for (kind,) in store.query("SELECT DISTINCT kind FROM failures")} == {"SamplerFailure"}
+    verified = CliRunner().invoke(build_app(), ["verify", str(tmp_path / "run"), "--policy", str(base), "--json"])
+    assert verified.exit_code == 0, verified.output
+    told_again = json.loads(verified.stdout.splitlines()[-1])
+    assert told_again["exact"]
+    assert told_again["trajectories"] == 80
+    assert 0 < told_again["logprob_mean"] < EXACT
+
+
+def wait_for_episodes(run: Path, count: int, process: "subprocess.Popen[str]") -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            with Store(run) as store:
+                if store.query("SELECT count(*) FROM episodes")[0][0] >= count:
+                    return
+        except (UserError, sqlite3.Error):
+            pass  # not there yet
+        time.sleep(0.05)
+    raise AssertionError(f"{process.returncode}: {process.communicate()}")
 
 
 def test_weights_that_a_server_does_not_really_take_are_noticed(

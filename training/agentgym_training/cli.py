@@ -11,6 +11,7 @@ from agentgym import UserError
 from agentgym.cli.output import EnvArgOption, EnvOption, JsonOption, Output, parse_env_args
 from agentgym.sampling.named import open_sampler
 from agentgym_trajectories.cli import (
+    ConcurrencyOption,
     DialectOption,
     MaxTokensOption,
     PolicyOption,
@@ -125,7 +126,7 @@ def evaluate_command(
     temperature: TemperatureOption = 0.0,
     max_tokens: MaxTokensOption = 256,
     dialect: DialectOption = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Episodes in flight.")] = 64,
+    concurrency: ConcurrencyOption = 0,
     seed: SeedOption = 0,
     env_arg: EnvArgOption = None,
     json: JsonOption = False,
@@ -137,7 +138,9 @@ def evaluate_command(
     output = Output(json)
     arguments = parse_env_args(env_arg)
     chosen = choose_tasks(env, arguments, split, start, tasks)
-    sampler = open_sampler(policy, temperature=temperature, max_tokens=max_tokens, batch=min(concurrency, 64), dialect=dialect)
+    sampler = open_sampler(
+        policy, temperature=temperature, max_tokens=max_tokens, batch=min(concurrency or 64, 64), dialect=dialect
+    )
     output.say(f"Evaluating {policy} on {len(chosen)} tasks x {samples} of {env} ({split}).")
     began = time.perf_counter()
     plan = Rollout(env, arguments, samples, seed, concurrency)

@@ -90,5 +90,5 @@ def _evaluate(model: Path, step: str, when: str, seed: int, output: Output, size
     sink = Memory()
     tasks = choose_tasks(ENV, {}, "test", 0, size.test_tasks)
     sampler = TransformersSampler(model, temperature=0.0, max_tokens=96, max_batch=64)
-    progress = play_all(Rollout(ENV, seed=seed), tasks, sampler, sink, output)
+    progress = play_all(Rollout(ENV, seed=seed, concurrency=64), tasks, sampler, sink, output)
     return evaluate(sink.episodes, progress.failed)

@@ -1,29 +1,38 @@
-"""The commands `collect`, `select` and `export`."""
+"""The commands `collect`, `verify`, `select` and `export`."""
 
 import asyncio
+import functools
+import itertools
+import signal
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
+import msgspec
 import typer
 
 from agentgym import Tasks, UserError, make
 from agentgym.cli.output import EnvArgOption, EnvOption, JsonOption, Output, parse_env_args
-from agentgym.sampling import Sampler
+from agentgym.dialects import dialect as dialect_named
+from agentgym.sampling import Sampler, Scripted
 from agentgym.sampling.named import open_sampler
+from agentgym.tokens import Chat
 from agentgym_trajectories import select as selecting
+from agentgym_trajectories import verify as verifying
 from agentgym_trajectories.export import export as export_trajectories
-from agentgym_trajectories.rollout import Progress, Rollout, Sink
+from agentgym_trajectories.players import LocalPlayers, Players
+from agentgym_trajectories.rollout import Deadlines, Progress, Rollout, Sink
 from agentgym_trajectories.store import Store
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run, as given to `agentgym collect --out`.")]
-PolicyOption = Annotated[str, typer.Option("--policy", help="`oracle`, a model directory, `vllm:DIRECTORY`, or `openai:MODEL`.")]
+PolicyOption = Annotated[str, typer.Option("--policy", help="oracle, DIRECTORY, vllm:DIRECTORY, vllm:URL, openai:MODEL.")]
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation or test.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")]
 TemperatureOption = Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")]
 MaxTokensOption = Annotated[int, typer.Option("--max-tokens", min=1, help="Longest turn, in tokens.")]
 DialectOption = Annotated[str | None, typer.Option("--dialect", help="How calls are written; by default what the model speaks.")]
+ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=0, help="Episodes in flight; 0: as many as are worth it.")]
 SelectionOption = Annotated[str | None, typer.Option("--selection", help="Only what this selection kept; default: everything.")]
 
 
@@ -36,39 +45,89 @@ def collect(
     start: Annotated[int, typer.Option("--start", min=0, help="The first task's number.")] = 0,
     samples: Annotated[int, typer.Option("--samples", min=1, help="Episodes of each task.")] = 1,
     seed: SeedOption = 0,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Episodes in flight.")] = 64,
+    concurrency: ConcurrencyOption = 0,
     attempts: Annotated[int, typer.Option("--attempts", min=1, help="Tries where environment or sampler fail.")] = 3,
+    turn_seconds: Annotated[float, typer.Option("--turn-seconds", min=0.001, help="For each side of a turn.")] = 600.0,
+    episode_seconds: Annotated[float | None, typer.Option("--episode-seconds", min=0.001, help="Longer ones are void.")] = None,
     temperature: TemperatureOption = 1.0,
     max_tokens: MaxTokensOption = 256,
     dialect: DialectOption = None,
+    guided: Annotated[bool, typer.Option("--guided", help="Hold tool calls to their schemas (vllm: policies).")] = False,
+    workers: Annotated[Literal["local", "ray"], typer.Option("--workers", help="local, or all CPUs of a Ray cluster.")] = "local",
     env_arg: EnvArgOption = None,
     json: JsonOption = False,
 ) -> None:
     """Play episodes and store every token of them; run it again to resume.
+
+    Ctrl-C finishes the episodes in flight and ends; a second one ends at once. What is stored is kept in any case.
 
     Example: agentgym collect --env desk/Orders-v0 --policy oracle --tasks 500 --out runs/gold
     """
     output = Output(json)
     arguments = parse_env_args(env_arg)
     chosen = choose_tasks(env, arguments, split, start, tasks)
-    plan = Rollout(env, arguments, samples, seed, concurrency, attempts)
-    sampler = open_sampler(policy, temperature=temperature, max_tokens=max_tokens, batch=min(concurrency, 64), dialect=dialect)
+    plan = Rollout(env, arguments, samples, seed, concurrency, attempts, Deadlines(turn_seconds, episode_seconds))
+    opener = functools.partial(
+        open_sampler,
+        policy,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        batch=min(concurrency or 64, 64),
+        dialect=dialect,
+        guided=guided,
+    )
+    sampler = opener()
     output.say(f"Collecting {len(chosen)} tasks x {samples} of {env} ({split}) with {policy} into {out}.")
     with Store(out, create=True) as store:
-        store.hold_settings(env, arguments, sampler.version, settings(sampler, seed, temperature, max_tokens, dialect))
+        held = settings(sampler, seed, temperature, max_tokens, dialect) | ({"guided": True} if guided else {})
+        store.hold_settings(env, arguments, sampler.version, held)
         began = time.perf_counter()
-        progress = play_all(plan, chosen, sampler, store, output)
-        success, reward, tokens = store.totals(env, arguments, sampler.version)
-    result = {"run": str(out), "episodes": progress.asked, "played": progress.played, "resumed": progress.resumed}
-    result |= {"failed": progress.failed, "success": success, "reward": reward, "tokens": tokens}
-    result |= {"seconds": round(time.perf_counter() - began, 2)}
+        players: Players = LocalPlayers(env, arguments, sampler, plan.deadlines)
+        if workers == "ray":
+            from agentgym_trajectories.cluster import RayPlayers  # Ray comes with an extra
+
+            players = RayPlayers(env, arguments, opener, sampler.version, plan.deadlines)
+        progress = play_all(plan, chosen, sampler, store, output, players)
+        totals = store.totals(env, arguments, sampler.version)
+        partial = len(store.missing(env, arguments, sampler.version)) if samples > 1 else 0
+    seconds = round(time.perf_counter() - began, 2)
+    _tell(output, out, progress, totals, partial)
+    output.result(_summary(out, progress, totals, partial) | {"seconds": seconds, "usage": msgspec.to_builtins(sampler.usage)})
+    if progress.interrupted:
+        raise typer.Exit(130)
+
+
+def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any], partial: int) -> None:
+    """What a collection came to, for people."""
     output.say(f"{progress.played} played, {progress.resumed} were there already, {progress.failed} failed.")
-    if success is not None:
-        output.say(f"Success {success:.1%}, mean reward {reward:.3f}, {tokens} sampled tokens in {out}.")
+    if progress.rates:
+        measured = ", ".join(f"{n}: {rate:,.0f}" for n, rate in progress.rates.items())
+        found = f"{progress.knee} episodes in flight are worth it" if progress.knee else "Too short to find the best concurrency"
+        output.say(f"{found} (turns per second by episodes in flight: {measured}).")
+    if totals["success"] is not None:
+        shares = f"Success {totals['success']:.1%}, mean reward {totals['reward']:.3f}"
+        output.say(f"{shares}, {totals['tokens']} sampled tokens in {out}.")
+    if totals["drift"]:
+        output.say(f"The chat template rewrote the history {totals['drift']} times; each time a new branch was begun.")
+    if partial:
+        output.say(f"{partial} groups are partial: some of their episodes failed or came too late.")
     if progress.failed:
         output.say("Failed episodes have no reward; run the same command again to retry them.")
-    output.next_steps(f"agentgym select {out} --by reward:min=1")
-    output.result(result)
+    if progress.interrupted:
+        output.say("Interrupted: what was played is kept, and the same command goes on from there.")
+    else:
+        output.next_steps(f"agentgym select {out} --by reward:min=1")
+
+
+def _summary(out: Path, progress: Progress, totals: dict[str, Any], partial: int) -> dict[str, Any]:
+    counts = {"played": progress.played, "resumed": progress.resumed, "failed": progress.failed, "partial_groups": partial}
+    found = {
+        "concurrency": progress.concurrency,
+        "knee": progress.knee,
+        "turns_per_second": progress.rates,
+        "interrupted": progress.interrupted,
+    }
+    return {"run": str(out), "episodes": progress.asked, **counts, **totals, **found}
 
 
 def select(
@@ -117,6 +176,39 @@ def export(
     output.result({"path": str(to), "format": form, "trajectories": count})
 
 
+def verify(
+    run: RunArgument,
+    policy: Annotated[Path, typer.Option("--policy", help="Model directory that the run was collected with.")],
+    episodes: Annotated[int, typer.Option("--episodes", min=1, help="Look at so many, from the first on.")] = 200,
+    tolerance: Annotated[float, typer.Option("--tolerance", min=0.0, help="Mean difference of logprobs, in nats.")] = 0.02,
+    dialect: DialectOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Render and score recorded episodes again: are tokens and logprobs exactly what a trainer would see?
+
+    Example: agentgym verify runs/rollouts --policy runs/policy
+    """
+    output = Output(json)
+    from agentgym.sampling.transformers import load, score, weights_version  # torch comes with an extra
+
+    model, tokenizer = load(policy)
+    chat = Chat(tokenizer, dialect_named(dialect) if dialect else None)
+    output.say(f"Verifying {run} with {policy}.")
+    with Store(run) as store:
+        found = verifying.verify(
+            itertools.islice(store.trajectories(), episodes), chat, lambda ids: score(model, ids), weights_version(policy)
+        )
+    for text in found.inexact[:5]:
+        output.say(f"Not exact: {text}")
+    output.say(f"{found.trajectories} trajectories, {len(found.inexact)} not exact, {found.without_ids} without ids.")
+    output.say(f"Logprobs of {found.tokens} tokens: {found.mean:.2g} nats apart in the mean, {found.worst:.2g} at most.")
+    good = not found.inexact and found.mean <= tolerance
+    counts = {"trajectories": found.trajectories, "inexact": len(found.inexact), "without_ids": found.without_ids}
+    output.result({"exact": good, **counts, "tokens": found.tokens, "logprob_mean": found.mean, "logprob_worst": found.worst})
+    if not good:
+        raise typer.Exit(1)
+
+
 def choose_tasks(env: str, arguments: dict[str, object], split: str, start: int, count: int) -> Tasks:
     """Tasks `start` to `start + count` of a split.
 
@@ -131,21 +223,43 @@ def choose_tasks(env: str, arguments: dict[str, object], split: str, start: int,
 
 
 def settings(sampler: Sampler, seed: int, temperature: float, max_tokens: int, dialect: str | None) -> dict[str, object]:
-    """What makes an episode what it is, beside its key; for policies without tokens only the seed."""
-    if sampler.chat is None:
+    """What makes an episode what it is, beside its key; for policies that are programs only the seed."""
+    if isinstance(sampler, Scripted):
         return {"seed": seed}
     return {"seed": seed, "temperature": temperature, "max_tokens": max_tokens, "dialect": dialect}
 
 
-def play_all(plan: Rollout, tasks: Tasks, sampler: Sampler, sink: Sink, output: Output) -> Progress:
-    """Run a rollout with a progress bar, and close the sampler."""
+def play_all(
+    plan: Rollout, tasks: Tasks, sampler: Sampler, sink: Sink, output: Output, players: Players | None = None
+) -> Progress:
+    """Run a rollout with a progress bar, and close the sampler.
+
+    The first Ctrl-C lets the episodes in flight finish, the second ends at once.
+    """
 
     async def run() -> Progress:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        task = asyncio.current_task()
+        assert task is not None
+
+        def interrupt() -> None:
+            if stop.is_set():
+                task.cancel()
+            else:
+                stop.set()
+                output.say("Finishing the episodes in flight; press Ctrl-C again to end at once.")
+
+        loop.add_signal_handler(signal.SIGINT, interrupt)
         with output.progress() as bar:
             shown = bar.add_task("episodes", total=len(tasks) * plan.samples)
+            playing = players or LocalPlayers(plan.env, plan.env_args, sampler, plan.deadlines)
             try:
-                return await plan.run(tasks, sampler, sink, lambda p: bar.update(shown, completed=p.done))
+                return await plan.play(tasks, playing, sink, lambda p: bar.update(shown, completed=p.done), stop)
             finally:
                 await sampler.close()
+                loop.remove_signal_handler(signal.SIGINT)
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None

@@ -107,10 +107,14 @@ class ThreadHost(Host):
     async def open(cls, maker: Callable[[], Any]) -> "ThreadHost":
         """Make the environment in a new thread."""
         host = cls()
+
+        def work() -> None:
+            host.env = maker()
+
         try:
-            host.env = await host.submit(maker)
-        except BaseException:
-            host._work.put(None)
+            await host.submit(work)
+        except BaseException:  # if the caller is gone, it may still be made
+            host._end(lambda: None if host.env is None else host.env.close())
             raise
         return host
 
@@ -135,12 +139,16 @@ class ThreadHost(Host):
 
     async def close(self) -> None:
         """Close the environment in its thread and end the thread, at once or as soon as it comes to it."""
-        if self._busy:
-            self._work.put((asyncio.get_running_loop().create_future(), self.env.close))
-        else:
+        if not self._busy:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self.submit(self.env.close)
+            return self._work.put(None)
+        return self._end(self.env.close)
+
+    def _end(self, last: Callable[[], Any]) -> None:
+        """End the thread after it has done `last`, which nobody waits for."""
+        self._work.put((asyncio.get_running_loop().create_future(), last))
         self._work.put(None)
 
 

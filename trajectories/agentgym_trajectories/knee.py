@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-START, MOST = 16, 1024
+START, MOST = 32, 1024
 GAIN = 1.1  # a doubling that brings less than this is not worth it
 TURNS, SECONDS = 4, 0.5  # a measurement lasts this many turns for each episode in flight, and at least so long
 
@@ -21,11 +21,11 @@ class Knee:
 
     Attributes:
         rates: Turns per second by the number of episodes in flight, as measured.
-        found: Whether the knee was reached; the number of episodes in flight stays where it is from then on.
+        found: The knee, once it was reached; the number of episodes in flight stays there.
     """
 
     rates: dict[int, float] = field(default_factory=dict)
-    found: bool = False
+    found: int | None = None
 
     async def find(self, turns: Callable[[], int], resize: Callable[[int], None]) -> None:
         """Double until it no longer pays.
@@ -45,8 +45,8 @@ class Knee:
             if size == MOST:
                 break
             size *= 2
-        self.found = True
-        resize(max(self.rates, key=lambda n: (self._pays(n), n)))
+        self.found = max(n for n in self.rates if self._pays(n))
+        resize(self.found)
 
     def _pays(self, size: int) -> bool:
         return self.rates[size] >= GAIN * self.rates.get(size // 2, 0.0)

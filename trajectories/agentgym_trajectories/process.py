@@ -35,6 +35,22 @@ def step(env: Environment, action: Message) -> tuple[StepResult, str]:
     return env.step(action), env.state_key()
 
 
+def carried(env: str) -> bytes:
+    """An environment's registration, to be installed in another process by `install`."""
+    spec = specs().get(env)
+    registered = None if spec is None else cloudpickle.dumps((env, spec.entry_point, spec.kwargs))  # needs the path first
+    return pickle.dumps((sys.path, registered))
+
+
+def install(registration: bytes) -> None:
+    """Register an environment that another process knows, from where that process finds its modules."""
+    path, registered = pickle.loads(registration)
+    sys.path += [p for p in path if p not in sys.path]
+    if registered is not None:
+        env, entry_point, kwargs = pickle.loads(registered)
+        register(env, entry_point, **kwargs)
+
+
 class ProcessEnvironment:
     """The near end. Attributes and methods are those of the environment at the far end, at the cost of a round trip each.
 
@@ -47,13 +63,11 @@ class ProcessEnvironment:
         self._near, far = Pipe()
         with far:
             # Its prints must not mix with a command's result on stdout.
-            command = [sys.executable, "-m", __name__, str(far.fileno())]
+            command = [sys.executable, "-c", f"import {__name__} as far; far.serve({far.fileno()})"]
             self._process = subprocess.Popen(command, pass_fds=[far.fileno()], stdin=subprocess.DEVNULL, stdout=2)
         self._busy = False
-        spec = specs().get(env)
-        registered = None if spec is None else (spec.entry_point, spec.kwargs)
         try:
-            self._ask((sys.path, registered, env, env_args))
+            self._ask((carried(env), env, env_args))
         except BaseException:
             self.close()
             raise
@@ -104,7 +118,9 @@ def _call(env: Environment, name: str, *args: Any) -> Any:
     return getattr(env, name)(*args)
 
 
-def _main(connection: Connection) -> None:
+def serve(descriptor: int) -> None:
+    """The far end: do what is asked until the near end is gone."""
+    connection = Connection(descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the near end's business
     env: Environment | None = None
     with contextlib.suppress(EOFError, OSError):  # the near end is gone
@@ -125,11 +141,8 @@ def _main(connection: Connection) -> None:
         env.close()
 
 
-def _set_up(path: list[str], registered: Any, env: str, env_args: dict[str, Any]) -> Environment:
-    sys.path[:] = path
-    if registered is not None:
-        entry_point, kwargs = registered
-        register(env, entry_point, **kwargs)
+def _set_up(registered: bytes, env: str, env_args: dict[str, Any]) -> Environment:
+    install(registered)
     return make(env, **env_args)
 
 
@@ -138,7 +151,3 @@ def _told(error: Exception) -> bytes:
         if isinstance(error, AgentGymError):
             return pickle.dumps((False, error))
     return pickle.dumps((False, EnvironmentFailure(f"{type(error).__name__}: {error}")))
-
-
-if __name__ == "__main__":
-    _main(Connection(int(sys.argv[1])))

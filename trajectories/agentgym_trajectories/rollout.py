@@ -124,6 +124,7 @@ class _Engine:
                     tasks.append(watchers.create_task(self.knee.find(lambda: self.players.turns, self.resize)))
             for task in tasks:
                 task.cancel()
+        self.progress.knee = self.knee.found
         self.progress.rates = {n: round(rate, 1) for n, rate in self.knee.rates.items()}
         self.progress.interrupted = not self.exhausted
 

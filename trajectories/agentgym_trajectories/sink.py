@@ -68,6 +68,7 @@ class Progress:
         failed: Failed for good; they have no reward and are tried again when the rollout is.
         attempts_failed: Attempts that failed, those that were made good by a later one included.
         concurrency: Episodes in flight.
+        knee: How many are worth it, once that was found.
         rates: Turns per second by the number of episodes in flight, where that number was searched for.
         interrupted: Whether it was stopped before its end.
     """
@@ -78,6 +79,7 @@ class Progress:
     failed: int = 0
     attempts_failed: int = 0
     concurrency: int = field(default=0, compare=False)
+    knee: int | None = field(default=None, compare=False)
     rates: dict[int, float] = field(default_factory=dict, compare=False)
     interrupted: bool = False
 

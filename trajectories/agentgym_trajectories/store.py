@@ -162,6 +162,16 @@ class Store:
         query = f"SELECT task, sample, count(*) FROM failures WHERE {_POLICY} GROUP BY task, sample"
         return {(task, sample): n for task, sample, n in self._db.execute(query, (env, _args(env_args), version))}
 
+    def missing(self, env: str, env_args: dict[str, Any], version: str) -> dict[str, set[int]]:
+        """The partial groups: for each task, the sample indices that failed or came too late and have no episode."""
+        query = f"""SELECT DISTINCT task, sample FROM failures f WHERE {_POLICY} AND NOT EXISTS (
+                    SELECT 1 FROM episodes e WHERE (e.env, e.env_args, e.version, e.task, e.sample) =
+                                                   (f.env, f.env_args, f.version, f.task, f.sample))"""
+        groups: dict[str, set[int]] = {}
+        for task, sample in self.query(query, env, _args(env_args), version):
+            groups.setdefault(task, set()).add(sample)
+        return groups
+
     def episodes(self, env: str | None = None, env_args: dict[str, Any] | None = None, version: str = "") -> Iterator[Episode]:
         """All episodes, in the order of their end; with `env`, only those of this environment, its arguments and this policy."""
         self.flush()
@@ -201,11 +211,11 @@ class Store:
                 if kept is None or (episode.id, trajectory.leaf.id) in kept:
                     yield trajectory
 
-    def totals(self, env: str, env_args: dict[str, Any], version: str) -> tuple[float | None, float | None, int | None]:
-        """Mean success, mean reward and sampled tokens of these episodes; None where there are none."""
-        sql = f"SELECT avg(success), avg(reward), sum(tokens) FROM episodes WHERE {_POLICY}"
-        ((success, reward, tokens),) = self.query(sql, env, _args(env_args), version)
-        return success, reward, tokens
+    def totals(self, env: str, env_args: dict[str, Any], version: str) -> dict[str, Any]:
+        """Mean `success` and `reward`, `tokens` sampled and rewritten histories (`drift`) in all; None where there are none."""
+        sql = f"SELECT avg(success), avg(reward), sum(tokens), sum(drift) FROM episodes WHERE {_POLICY}"
+        (row,) = self.query(sql, env, _args(env_args), version)
+        return dict(zip(("success", "reward", "tokens", "drift"), row, strict=True))
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of any read-only query over the tables `episodes`, `failures`, `selections` and `toolsets`."""
