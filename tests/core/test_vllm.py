@@ -262,6 +262,21 @@ def test_full_weights_are_exchanged_in_place(engine: LocalEngine, base: Path, na
     run(go())
 
 
+def test_a_refused_publication_changes_nothing(
+    engine: LocalEngine, base: Path, model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler, asked = VllmSampler(engine, max_tokens=8), requests(2)
+    mark = probe(model, asked[0].prompt_ids)
+    save_adapter(base, tmp_path / "a", 0)
+    monkeypatch.setattr(engine, "_updates", False)
+    monkeypatch.delitem(engine._options, "enable_lora")
+    with pytest.raises(UserError, match="updates=True"):
+        run(sampler.publish(base, "base", mark))
+    with pytest.raises(UserError, match="adapter_rank"):
+        run(sampler.publish(tmp_path / "a", "a", mark))
+    assert {s.version for s in run(sampler.sample(asked))} == {engine.version}
+
+
 def test_a_sleeping_sampler_lets_callers_wait(engine: LocalEngine) -> None:
     async def go() -> None:
         sampler = VllmSampler(engine, max_tokens=4)
