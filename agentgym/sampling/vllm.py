@@ -15,7 +15,9 @@ trainer's logprobs; for an engine may accept weights and go on with others (see 
 """
 
 import asyncio
+import itertools
 import math
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,6 +32,7 @@ from agentgym.sampling.vllm_engine import Adapter, Decoding, Engine
 from agentgym.sampling.vllm_grammar import structural_tag
 from agentgym.tokens import Chat
 
+NUMBERS = itertools.count(2)  # of adapters, never the same in one engine; an engine may start with number 1
 POLL = 0.01  # seconds; waiting by looking again works in any event loop, as the locks of asyncio do not
 
 
@@ -74,7 +77,6 @@ class VllmSampler:
         self._tags: dict[bytes, str] = {}  # of the tools seen so far
         self._serving = _Weights(engine.version, engine.adapter)
         self._retired: _Weights | None = None  # the adapter before the current one
-        self._published = engine.adapter.number if engine.adapter else 0
         self._paused = False
         self._mismatch = ""
 
@@ -123,6 +125,8 @@ class VllmSampler:
         path = Path(directory).resolve()
         if not path.is_dir():
             raise UserError(f"there is nothing to publish in {path}: give a model or adapter directory")
+        if not probe.logprobs or len(probe.logprobs) != len(probe.ids) - 1:
+            raise UserError("a probe has at least two ids, and a logprob for each after the first")
         if (path / "adapter_config.json").exists():
             await self._publish_adapter(path, version, probe)
         else:
@@ -200,8 +204,7 @@ class VllmSampler:
         if retired is not None and retired.adapter is not None:
             await self._engine.drop_adapter(retired.adapter)
         self._retired = None
-        self._published += 1
-        adapter = Adapter(f"{version}#{self._published}", self._published, str(path))
+        adapter = Adapter(f"{version}#{uuid.uuid4().hex[:8]}", next(NUMBERS), str(path))
         await self._engine.load_adapter(adapter)
         wrong = self._difference(probe, await self._engine.score(probe.ids, adapter))
         if wrong:
@@ -210,7 +213,7 @@ class VllmSampler:
         self._retired, self._serving = self._serving, _Weights(version, adapter)
 
     async def _publish_weights(self, path: Path, version: str, probe: Probe) -> None:
-        self._paused = True
+        self._paused, before = True, self._mismatch
         try:
             await self._drained()
             self._mismatch = f"{version} was not published, and the weights before it are gone: publish again"
@@ -219,6 +222,9 @@ class VllmSampler:
             if wrong:
                 raise SamplerFailure(f"{self._mismatch} ({wrong})")
             self._retired, self._serving, self._mismatch = self._serving, _Weights(version), ""
+        except UserError:  # refused before anything was changed
+            self._mismatch = before
+            raise
         finally:
             self._paused = False
 

@@ -27,7 +27,7 @@ from agentgym.sampling.vllm_plugin import SWITCH
 
 T = TypeVar("T")
 
-# What the engine's processes inherit, unless it is set.
+# What the engine's processes inherit, unless it is set already.
 ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
@@ -168,12 +168,10 @@ class LocalEngine:
             return await asyncio.shield(self._starting)
 
     async def _start(self) -> Any:
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        os.environ[SWITCH] = "1" if self._updates else "0"
-        logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"].upper())  # some modules log before vLLM has set it
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        inherited = ENVIRONMENT | os.environ | {SWITCH: "1" if self._updates else "0"}
+        logging.getLogger("vllm").setLevel(inherited["VLLM_LOGGING_LEVEL"].upper())  # some modules log before vLLM has set it
+        with _environment(inherited), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # vLLM and what it imports warn of what users cannot help
             from vllm import AsyncEngineArgs
             from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -250,6 +248,17 @@ async def _cancel_others() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Any:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in set(variables) - set(before):
+            del os.environ[name]
 
 
 @contextmanager

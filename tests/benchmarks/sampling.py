@@ -108,7 +108,7 @@ async def lockstep(sampler: Sampler, episodes: int) -> float:
     return tokens / (time.perf_counter() - began)
 
 
-async def alone(vllm: Any, log: list[tuple[list[int], int, int]], end_ids: list[int]) -> float:
+async def alone(vllm: Any, log: list[tuple[list[int], int, int]]) -> float:
     """Tokens per second of the bare engine on the same requests, in the same order."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -121,9 +121,7 @@ async def alone(vllm: Any, log: list[tuple[list[int], int, int]], end_ids: list[
             how = SamplingParams(
                 temperature=1.0,
                 seed=seed,
-                max_tokens=length,
-                min_tokens=length,
-                stop_token_ids=end_ids,
+                max_tokens=length,  # exactly so many, whatever is sampled
                 ignore_eos=True,
                 detokenize=False,
                 logprobs=0,
@@ -142,7 +140,6 @@ async def measure(directory: Path, episodes: int, rounds: int) -> dict[str, floa
     engine = LocalEngine(directory, max_batch=AT_ONCE)
     vllm = VllmSampler(engine, max_tokens=MAX_TOKENS)
     plain = TransformersSampler(directory, max_tokens=MAX_TOKENS, max_batch=AT_ONCE)
-    end_ids = sorted(vllm.chat.end_ids)
     best: dict[str, float] = {}
     try:
         for sampler in (vllm, plain):
@@ -154,7 +151,7 @@ async def measure(directory: Path, episodes: int, rounds: int) -> dict[str, floa
             for name in ("vllm_collect", "vllm_alone", "lockstep", "transformers_collect"):
                 await engine._thread.run(raw.reset_prefix_cache())
                 if name == "vllm_alone":
-                    speeds[name] = await engine._thread.run(alone(raw, recording.log, end_ids))
+                    speeds[name] = await engine._thread.run(alone(raw, recording.log))
                 elif name == "lockstep":
                     speeds[name] = await lockstep(vllm, episodes)
                 else:

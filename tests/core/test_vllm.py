@@ -19,6 +19,7 @@ import pytest
 from agentgym import SamplerFailure, UserError, make
 from agentgym.dialects import HERMES, REACT
 from agentgym.sampling import SampleRequest
+from agentgym.sampling.base import Probe
 from agentgym.sampling.named import open_sampler
 from agentgym.sampling.transformers import probe
 from agentgym.sampling.vllm import VllmSampler
@@ -76,10 +77,9 @@ def engine(base: Path) -> Iterator[LocalEngine]:
     made = LocalEngine(base, max_batch=32, adapter_rank=4, updates=True)
     yield made
     asyncio.run(made.close())
-    assert not children(), "close() left processes of vLLM"
 
 
-def children() -> list[int]:
+def vllm_processes() -> dict[int, str]:
     """All living descendants of this process that vLLM has named."""
     table = subprocess.run(["ps", "-eo", "pid,ppid,stat,args"], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 3) for line in table.splitlines()[1:]]
@@ -87,7 +87,14 @@ def children() -> list[int]:
     while grown:
         more = {int(pid) for pid, parent, *_ in rows if int(parent) in mine} - mine
         mine, grown = mine | more, bool(more)
-    return [int(pid) for pid, _, state, args in rows if int(pid) in mine and "VLLM" in args and not state.startswith("Z")]
+    return {int(pid): args for pid, _, state, args in rows if int(pid) in mine and "VLLM" in args and "Z" not in state}
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -180,7 +187,7 @@ def test_guided_calls_fit_their_tools(engine: LocalEngine, model: Any, tools: li
             jsonschema.validate(call["arguments"], schemas[call["name"]] | {"additionalProperties": False})
         if text.count("<tool_call>") > text.count("</tool_call>"):
             assert sample.finish == "length"
-    assert finished >= 5
+    assert finished >= 10
     assert begun >= finished
 
 
@@ -223,6 +230,8 @@ def test_adapters_are_published_beside_each_other(engine: LocalEngine, base: Pat
     run(go())
     with pytest.raises(UserError, match="nothing to publish"):
         run(sampler.publish(tmp_path / "missing", "x", marks[0]))
+    with pytest.raises(UserError, match="at least two ids"):
+        run(sampler.publish(tmp_path / "one", "x", Probe([1], [])))
 
 
 def test_full_weights_are_exchanged_in_place(engine: LocalEngine, base: Path, nano_dir: Path, model: Any, tmp_path: Path) -> None:
@@ -251,6 +260,21 @@ def test_full_weights_are_exchanged_in_place(engine: LocalEngine, base: Path, na
         assert off(model, asked, await sampler.sample(asked)) < EXACT
 
     run(go())
+
+
+def test_a_refused_publication_changes_nothing(
+    engine: LocalEngine, base: Path, model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler, asked = VllmSampler(engine, max_tokens=8), requests(2)
+    mark = probe(model, asked[0].prompt_ids)
+    save_adapter(base, tmp_path / "a", 0)
+    monkeypatch.setattr(engine, "_updates", False)
+    monkeypatch.delitem(engine._options, "enable_lora")
+    with pytest.raises(UserError, match="updates=True"):
+        run(sampler.publish(base, "base", mark))
+    with pytest.raises(UserError, match="adapter_rank"):
+        run(sampler.publish(tmp_path / "a", "a", mark))
+    assert {s.version for s in run(sampler.sample(asked))} == {engine.version}
 
 
 def test_a_sleeping_sampler_lets_callers_wait(engine: LocalEngine) -> None:
@@ -331,11 +355,17 @@ def test_a_killed_engine_is_a_failure_and_no_hang(engine: LocalEngine) -> None:
         sampler = VllmSampler(engine, max_tokens=1500)
         turns = [asyncio.create_task(sampler.sample([r])) for r in requests(4)]
         await asyncio.sleep(0.3)
-        for pid in children():
-            os.kill(pid, signal.SIGKILL)
+        processes = vllm_processes()
+        assert len(processes) == 2
+        for pid, name in processes.items():
+            if "EngineCore" in name:
+                os.kill(pid, signal.SIGKILL)
         async with asyncio.timeout(30):
             assert [type(r) for r in await asyncio.gather(*turns, return_exceptions=True)] == [SamplerFailure] * 4
             with pytest.raises(SamplerFailure):
                 await sampler.sample(requests(1))
+            await sampler.close()
+            while any(map(alive, processes)):
+                await asyncio.sleep(0.1)
 
     run(go())

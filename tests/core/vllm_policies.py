@@ -17,15 +17,16 @@ def load(directory: Path) -> Any:
 
 
 def save_sure(nano: Path, out: Path, seed: int) -> Path:
-    """A policy like `nano` with other weights, certain enough for differences to show."""
-    model = load(nano)
+    """A policy like `nano` with other weights, certain enough for differences to show, and fond of calling tools."""
+    model, words = load(nano), AutoTokenizer.from_pretrained(nano)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
             weight += 0.05 * torch.randn(weight.shape, generator=generator)
         model.model.embed_tokens.weight *= 2
+        model.model.embed_tokens.weight[words.convert_tokens_to_ids("<tool_call>")] *= 3
     model.save_pretrained(out)
-    AutoTokenizer.from_pretrained(nano).save_pretrained(out)
+    words.save_pretrained(out)
     return out
 
 
