@@ -194,7 +194,7 @@ class VllmSampler:
     def _tag(self, tools: Sequence[dict[str, Any]]) -> str:
         key = msgspec.json.encode(tools)
         if key not in self._tags:
-            self._tags[key] = structural_tag(self.chat.dialect.call_grammar(tools) or [])
+            self._tags[key] = structural_tag(self.chat.dialect.call_grammar(tools) or [], self.chat.turn_end)
         return self._tags[key]
 
     async def _publish_adapter(self, path: Path, version: str, probe: Probe) -> None:

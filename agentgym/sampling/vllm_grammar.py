@@ -2,7 +2,7 @@
 
 xgrammar compares text, not tokens: a tag that is one token of its own (as in Qwen's vocabularies) opens a call just as one
 that is spelt in pieces does, and control tokens count as the text that they spell. So strings in a call must not contain any
-of the dialect's tags.
+of the dialect's tags, nor what ends the turn: xgrammar knows of the tokenizer's end of text alone.
 """
 
 import json
@@ -13,8 +13,8 @@ from agentgym.dialects import CallGrammar
 MAX_WHITESPACE = 1  # in a row, between the parts of the JSON: an untrained model would write spaces for ever
 
 
-def structural_tag(calls: Sequence[CallGrammar]) -> str:
-    """Free text with these calls in it, as the JSON that xgrammar reads."""
+def structural_tag(calls: Sequence[CallGrammar], turn_end: str) -> str:
+    """Free text with these calls in it, as the JSON that xgrammar reads; no call contains `turn_end`."""
     tags = [
         {
             "type": "tag",
@@ -23,7 +23,7 @@ def structural_tag(calls: Sequence[CallGrammar]) -> str:
                 "type": "json_schema",
                 "json_schema": c.schema,
                 "max_whitespace_cnt": MAX_WHITESPACE,
-                "excludes": list(c.excludes),
+                "excludes": [*c.excludes, turn_end],
             },
             "end": c.end,
         }

@@ -1,17 +1,20 @@
 """vLLM in a process of its own that this one starts.
 
 The engine lives on an event loop in a thread of its own, since vLLM's client is bound to one loop and blocks it while the
-engine starts (20 to 35 s on a CPU); a sampler may so be used in one `asyncio.run` after the other.
+engine starts (20 to 35 s on a CPU); a sampler may so be used in one `asyncio.run` after the other. Its processes do not hear
+Ctrl-C, so that turns under way can be written to their end, and end when this one does, even when it is killed.
 """
 
 import asyncio
 import importlib.util
 import logging
 import os
+import signal
 import threading
 import warnings
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing, contextmanager, suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +26,7 @@ from agentgym.errors import SamplerFailure, UserError
 from agentgym.sampling.base import Usage
 from agentgym.sampling.transformers import load_tokenizer, loading, weights_version
 from agentgym.sampling.vllm_engine import Adapter, Decoding, Written, tolerance
-from agentgym.sampling.vllm_plugin import SWITCH
+from agentgym.sampling.vllm_plugin import PARENT, SWITCH
 
 T = TypeVar("T")
 
@@ -168,8 +171,10 @@ class LocalEngine:
             return await asyncio.shield(self._starting)
 
     async def _start(self) -> Any:
-        inherited = ENVIRONMENT | os.environ | {SWITCH: "1" if self._updates else "0"}
+        inherited = ENVIRONMENT | os.environ | {SWITCH: "1" if self._updates else "0", PARENT: str(os.getpid())}
         logging.getLogger("vllm").setLevel(inherited["VLLM_LOGGING_LEVEL"].upper())  # some modules log before vLLM has set it
+        resource_tracker.ensure_running()  # it unblocks the signal again when it starts
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # in this thread, and in the processes that it starts
         with _environment(inherited), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # vLLM and what it imports warn of what users cannot help
             from vllm import AsyncEngineArgs
@@ -257,8 +262,11 @@ def _environment(variables: dict[str, str]) -> Any:
     try:
         yield
     finally:
-        for name in set(variables) - set(before):
-            del os.environ[name]
+        for name in variables:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                del os.environ[name]
 
 
 @contextmanager

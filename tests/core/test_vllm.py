@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Coroutine, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -199,8 +201,9 @@ def test_the_grammar_of_calls_stands_on_its_own() -> None:
     for wrong in ({"trip": {"to": "x"}}, {"trip": trip, "more": 1}, {"trip": trip | {"cabin": "third"}}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({"name": "book", "arguments": wrong}, grammar.schema)
-    tag = json.loads(structural_tag([grammar]))
+    tag = json.loads(structural_tag([grammar], "<end_of_turn>"))
     assert tag["format"]["triggers"] == ["<tool_call>"]
+    assert "<end_of_turn>" in tag["format"]["tags"][0]["content"]["excludes"]
 
 
 def test_adapters_are_published_beside_each_other(engine: LocalEngine, base: Path, model: Any, tmp_path: Path) -> None:
@@ -349,7 +352,7 @@ async def closed_first(sampler: VllmSampler) -> None:
 
 
 def test_a_killed_engine_is_a_failure_and_no_hang(engine: LocalEngine) -> None:
-    """The last test of this file: the engine does not come back."""
+    """The last test with this engine: it does not come back."""
 
     async def go() -> None:
         sampler = VllmSampler(engine, max_tokens=1500)
@@ -369,3 +372,42 @@ def test_a_killed_engine_is_a_failure_and_no_hang(engine: LocalEngine) -> None:
                 await asyncio.sleep(0.1)
 
     run(go())
+
+
+LONE = """
+import asyncio, os, signal, sys
+from agentgym.sampling.vllm import VllmSampler
+from agentgym.sampling.vllm_local import LocalEngine
+from tests.core.test_vllm import vllm_processes
+from tests.core.vllm_policies import requests
+
+async def go():
+    sampler = VllmSampler(LocalEngine(sys.argv[1], max_batch=4), max_tokens=300)
+    await sampler.sample(requests(1))
+    signal.signal(signal.SIGINT, lambda *_: None)
+    turns = asyncio.create_task(sampler.sample(requests(4)))
+    while not sampler._serving.users:
+        await asyncio.sleep(0)
+    os.killpg(0, signal.SIGINT)
+    await turns
+    await sampler.sample(requests(1))
+    print(*vllm_processes(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(go())
+"""
+
+
+def test_an_engine_survives_ctrl_c_but_not_its_parent(base: Path) -> None:
+    command = [sys.executable, "-c", LONE, str(base)]
+    lone = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert lone.stdout
+    said = lone.stdout.readline()
+    assert lone.wait(60) == -signal.SIGKILL
+    lone.stdout.close()
+    started = list(map(int, said.split()))
+    assert len(started) >= 1
+    until = time.monotonic() + 20
+    while any(map(alive, started)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(map(alive, started))
