@@ -8,7 +8,8 @@ one run, the best of several rounds:
 - `transformers_collect`: the same collection through the transformers sampler;
 - `lockstep`: the same episodes over the same vLLM sampler, 32 at once, all waiting for the longest answer of each turn.
 
-The model has 6 million parameters and random weights, so that answers end by chance: their lengths are very different.
+The model has 6 million parameters and random weights but for a mood, so that its answers have very different lengths: half of them
+within 20 tokens, one in twenty beyond 120, some cut at 256.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ from agentgym_trajectories.tree import Episode
 from tests.templates import tokenizer
 
 ENV = "bench/Talk-v0"
-AT_ONCE, TURNS, MAX_TOKENS = 32, 3, 512
+AT_ONCE, TURNS, MAX_TOKENS = 32, 3, 256
 SIZE = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 7, "num_attention_heads": 8, "num_key_value_heads": 4}
 
 
@@ -47,19 +48,26 @@ class Talk(Environment):
     max_turns = TURNS
 
     def tasks(self, split: str = "train") -> Tasks:
-        return Tasks(lambda i: Task(f"Tell me about number {i}, at length. " * 4, {}, f"{split}-{i}", split), range(10**6))
+        return Tasks(lambda i: Task(f"Say {i}.", {}, f"{split}-{i}", split), range(10**6))
 
     def reply(self, message: agentgym.Message) -> str:
-        return f"You wrote {len(message.content)} characters. Go on, and say more about it."
+        return "Go on."
 
 
 def make_model(directory: Path) -> int:
     """A random Qwen3 over bytes. Returns the number of its parameters."""
     words = tokenizer("chatml")
     torch.manual_seed(0)
-    config = Qwen3Config(vocab_size=len(words), head_dim=32, max_position_embeddings=4096, tie_word_embeddings=True, **SIZE)
+    config = Qwen3Config(vocab_size=len(words), head_dim=32, max_position_embeddings=4096, tie_word_embeddings=False, **SIZE)
     config.eos_token_id = words.eos_token_id
     model = Qwen3ForCausalLM(config)
+    # Half of the tokens are brief, half talkative: each makes its like more likely, and a brief one the end of the turn too.
+    mood = torch.randn(SIZE["hidden_size"]).sign() * SIZE["hidden_size"] ** -0.5
+    sides = (2 * (torch.arange(len(words)) % 2) - 1)[:, None] * mood
+    with torch.no_grad():
+        model.model.embed_tokens.weight += 8.0 * sides
+        model.lm_head.weight += 0.18 * sides
+        model.lm_head.weight[words.eos_token_id] = -0.31 * mood
     model.save_pretrained(directory)
     words.save_pretrained(directory)
     return model.num_parameters()  # type: ignore[no-any-return]
@@ -163,7 +171,7 @@ async def measure(directory: Path, episodes: int, rounds: int) -> dict[str, floa
     return best
 
 
-def main(episodes: int = 64, rounds: int = 2) -> dict[str, float]:
+def main(episodes: int = 192, rounds: int = 2) -> dict[str, float]:
     """Make the model and measure."""
     agentgym.register(ENV, Talk)
     with tempfile.TemporaryDirectory() as folder:

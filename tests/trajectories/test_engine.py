@@ -166,6 +166,11 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
 # ---- a cluster -------------------------------------------------------------------------------------------------------------
 
 
+def on_cluster(test: Any) -> Any:
+    """One process runs them all: two clusters at once would see, and kill, each other's workers."""
+    return pytest.mark.xdist_group("ray")(pytest.mark.filterwarnings("ignore::FutureWarning")(test))
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     import ray
@@ -195,7 +200,7 @@ def workers() -> list[int]:
     return found
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
+@on_cluster
 def test_episodes_on_a_cluster_are_those_of_one_process(cluster: Any) -> None:
     tasks, plan = Fragile().tasks()[:40], Rollout(ENV, {"broken": 0.05}, samples=2, attempts=20, concurrency=16)
     spread, here = Memory(), Memory()
@@ -207,7 +212,7 @@ def test_episodes_on_a_cluster_are_those_of_one_process(cluster: Any) -> None:
     assert len(spread.failures) == len(here.failures) > 0  # the same seeds break in the same places
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
+@on_cluster
 def test_a_killed_worker_is_replaced_and_its_episodes_redone(cluster: Any, tmp_path: Path) -> None:
     killed: list[int] = []
 
@@ -229,7 +234,7 @@ def test_a_killed_worker_is_replaced_and_its_episodes_redone(cluster: Any, tmp_p
         assert store.query("SELECT min(reward) FROM episodes") == [(1.0,)]
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
+@on_cluster
 def test_a_machine_that_joins_gets_workers(cluster: Any) -> None:
     from agentgym_trajectories.cluster import RayPlayers
 
@@ -257,13 +262,13 @@ def test_a_machine_that_joins_gets_workers(cluster: Any) -> None:
     assert seen[seen.index(1) : seen.index(2)]
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
+@on_cluster
 def test_workers_that_cannot_start_say_why(cluster: Any) -> None:
     with pytest.raises(UserError, match=r"no Ray worker can be started: .*there is no policy 'nowhere'"):
         asyncio.run(Rollout(ENV).play(Fragile().tasks()[:5], players({}, "nowhere"), Memory()))
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
+@on_cluster
 def test_deadlines_hold_on_workers_too(cluster: Any) -> None:
     sink = Memory()
     plan = Rollout(ENV, {"delay": 30.0}, attempts=1, concurrency=4)
