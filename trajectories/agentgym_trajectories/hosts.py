@@ -15,6 +15,7 @@ A thread or process that is stuck is left behind (a process is killed) and a new
 import asyncio
 import contextlib
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from agentgym_trajectories.process import ProcessEnvironment, begin, step
 
 T = TypeVar("T")
 CLOSE_SECONDS = 10.0  # for an environment to close; longer, and it is left behind
+SWITCH_SECONDS = sys.getswitchinterval()
 
 
 class Host:
@@ -102,6 +104,7 @@ class ThreadHost(Host):
         self._busy = False
         self._work: queue.SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         threading.Thread(target=_serve, args=(self._work,), name="environment", daemon=True).start()
+        _calm()
 
     @classmethod
     async def open(cls, maker: Callable[[], Any]) -> "ThreadHost":
@@ -218,6 +221,15 @@ def _serve(work: "queue.SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             future.get_loop().call_soon_threadsafe(_settle, future, value, error)
         del item, future, function, value, error
+    _calm()
+
+
+def _calm() -> None:
+    """Let threads wait for the interpreter's lock the longer the more there are.
+
+    Each that waits wakes once in an interval to ask for it: thousands of them at 5 ms leave no time for anything else.
+    """
+    sys.setswitchinterval(SWITCH_SECONDS * max(1.0, threading.active_count() / 100))
 
 
 def _settle(future: "asyncio.Future[Any]", value: Any, error: BaseException | None) -> None:
