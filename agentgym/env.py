@@ -232,7 +232,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
     def _opened(self, opening: str | Sequence[Message]) -> tuple[Observation, dict[str, Any]]:
         self._ended = False
         if isinstance(opening, str):
-            opening = (user(opening),)
+            opening = (user(clean(opening)),)
             if self.instructions:
                 opening = (system(self.instructions), *opening)
         return Observation(tuple(opening), self.tools.schemas), {"task": self.task.id}
@@ -277,7 +277,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         if replied is None:
             self.end(message.content)
             return (), ()
-        return ((user(replied),) if isinstance(replied, str) else tuple(replied)), ()
+        return ((user(clean(replied)),) if isinstance(replied, str) else tuple(replied)), ()
 
     def _answers(self, message: Message, results: list[ToolResult]) -> tuple[Messages, Errors]:
         results += [_one_too_many(c.id, c.name, self.max_calls) for c in message.tool_calls[self.max_calls :]]

@@ -8,6 +8,7 @@
     └── Failure               nobody's action: the attempt is void, has no reward and may be tried again
         ├── EnvironmentFailure    a dead container, a crashed page, a bug of an environment, a state that did not come back
         ├── SamplerFailure        inference died, or gave something that is no answer
+        │   └── RefusedFailure    it works, and refuses this one conversation: too long, or not allowed
         ├── DeadlineFailure       the whole episode took longer than it was given
         └── WorkerFailure         the machine or process that played the episode is gone
 
@@ -39,6 +40,10 @@ class EnvironmentFailure(Failure):
 
 class SamplerFailure(Failure):
     """The sampler broke."""
+
+
+class RefusedFailure(SamplerFailure):
+    """The sampler will not go on with this conversation; with others it may."""
 
 
 class DeadlineFailure(Failure):

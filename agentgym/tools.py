@@ -4,6 +4,7 @@ The schema is our own and has no `return` key: serving engines drop it, so that 
 Arguments are validated strictly, as JSON (`"5"` is no integer): what the schema says is what the agent is held to.
 """
 
+import errno
 import functools
 import inspect
 import typing
@@ -14,6 +15,7 @@ import docstring_parser
 import msgspec
 import pydantic
 
+from agentgym.dialects.base import clean
 from agentgym.errors import EnvironmentFailure, ErrorCategory, Failure, ToolError, UserError
 from agentgym.messages import Message, ToolCall
 
@@ -199,6 +201,21 @@ def _diagnose(error: pydantic.ValidationError) -> tuple[ErrorCategory, str]:
     return ErrorCategory.ILL_TYPED_ARGUMENT, f"argument {where!r}: {first['msg']}"
 
 
+# Operating system errors by which an agent's odd path shows; all others (connections, disks, time-outs) are the environment's.
+ASKED_WRONGLY = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ENOTEMPTY,
+    errno.EPERM,
+}
+
+
 def _result(call: ToolCall, value: Any) -> ToolResult:
     return ToolResult(_answer(call, value if isinstance(value, str) else to_json(value)))
 
@@ -209,7 +226,8 @@ def _refusal(call: ToolCall, error: Exception) -> ToolResult:
         raise error
     if isinstance(error, ToolError):
         return _mistake(call, ErrorCategory.TOOL_ERROR, str(error))
-    if isinstance(error, ConnectionError | TimeoutError | MemoryError):  # what the tool stands on broke, not what it was asked
+    theirs = isinstance(error, OSError) and error.errno not in ASKED_WRONGLY
+    if theirs or isinstance(error, MemoryError):  # what the tool stands on broke, not what it was asked
         raise EnvironmentFailure(f"tool {call.name}: {type(error).__name__}: {error}") from error
     # A tool that chokes on odd input: the agent is told, the episode goes on.
     return _mistake(call, ErrorCategory.TOOL_ERROR, f"{type(error).__name__}: {error}")
@@ -222,4 +240,4 @@ def _mistake(call: ToolCall, category: ErrorCategory, text: str) -> ToolResult:
 def _answer(call: ToolCall, text: str) -> Message:
     if len(text) > MAX_RESULT_CHARS:
         text = f"{text[:MAX_RESULT_CHARS]} [cut: {len(text)} characters in all]"
-    return Message("tool", text, (), call.id, call.name)
+    return Message("tool", clean(text), (), call.id, call.name)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from agentgym.errors import SamplerFailure, UserError
+from agentgym.errors import RefusedFailure, SamplerFailure, UserError
 from agentgym.sampling.base import Usage
 
 TRY_AGAIN = {408, 409, 425, 429}  # and all from 500 on
@@ -86,7 +86,8 @@ class Endpoint:
                 answer that is not read.
 
         Raises:
-            SamplerFailure: no answer after all attempts, or the server refuses this body.
+            SamplerFailure: no answer after all attempts.
+            RefusedFailure: the server refuses this body.
             UserError: the server refuses all requests of this kind: wrong key, URL or model.
         """
         return await self._request("POST", path, msgspec.json.encode(body), shape)
@@ -121,7 +122,7 @@ class Endpoint:
                 continue
             last = self._public(f"status {status}: {answer.decode(errors='replace')}")
             if status in THIS_REQUEST:
-                raise SamplerFailure(f"{what} was refused with {last}")
+                raise RefusedFailure(f"{what} was refused with {last}")
             if status < 500 and status not in TRY_AGAIN:
                 raise UserError(f"{what} was refused with {last}; {REMEDIES.get(status, 'check the base URL')}")
             self._hold(headers.get("Retry-After", ""))

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from agentgym.errors import UserError
+from agentgym.errors import RefusedFailure, SamplerFailure, UserError
 from agentgym.messages import from_openai, to_openai
 from agentgym.sampling.base import Sample, SampleRequest, Usage
 from agentgym.sampling.http import Endpoint
 
 DEFAULT_URL = "https://api.openai.com/v1"
+ENDS = (None, "stop", "length", "tool_calls", "function_call")  # of a turn that is whole, or cut at the limit
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -138,6 +139,10 @@ class OpenAISampler:
         choice = answer.choices[0]
         data = msgspec.to_builtins(choice.message) | {"role": "assistant"}
         data["reasoning_content"] = choice.message.reasoning_content or choice.message.reasoning
+        if choice.finish_reason == "content_filter":
+            raise RefusedFailure("the server filtered the answer out")
+        if choice.finish_reason not in ENDS:
+            raise SamplerFailure(f"the server ended a turn with {choice.finish_reason!r}")
         finish = "length" if choice.finish_reason == "length" else "stop"
         return Sample(from_openai(data), finish=finish, version=self.version)  # type: ignore[arg-type]
 

@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from agentgym.dialects import Dialect
-from agentgym.errors import SamplerFailure, UserError
+from agentgym.errors import RefusedFailure, SamplerFailure, UserError
 from agentgym.sampling.base import Probe, Sample, SampleRequest, Usage
 from agentgym.tokens import Chat
 
@@ -118,7 +118,7 @@ class TransformersSampler:
             raise UserError("the transformers sampler needs prompt_ids: render the messages with its `chat`")
         limit = self._max_tokens if self.context is None else min(self._max_tokens, self.context - len(prompt))
         if limit < 1:
-            raise SamplerFailure(f"a prompt of {len(prompt)} tokens leaves no room in a context of {self.context}")
+            raise RefusedFailure(f"a prompt of {len(prompt)} tokens leaves no room in a context of {self.context}")
         return _Row(prompt, limit, np.random.default_rng(request.seed).random(limit), future)
 
     def _finish(self, row: _Row) -> Sample:

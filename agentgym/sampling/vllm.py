@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 
 from agentgym.dialects import Dialect
-from agentgym.errors import SamplerFailure, UserError
+from agentgym.errors import RefusedFailure, SamplerFailure, UserError
 from agentgym.sampling.base import Probe, Sample, SampleRequest
 from agentgym.sampling.vllm_engine import Adapter, Decoding, Engine
 from agentgym.sampling.vllm_grammar import structural_tag
@@ -135,8 +135,12 @@ class VllmSampler:
     async def sleep(self) -> None:
         """Give the GPU's memory to a trainer: waits for the turns under way; new ones wait for `wake`. A CPU's memory is kept."""
         self._paused = True
-        await self._drained()
-        await self._engine.sleep()
+        try:
+            await self._drained()
+            await self._engine.sleep()
+        except BaseException:  # it is awake
+            self._paused = False
+            raise
 
     async def wake(self) -> None:
         """Undo `sleep`."""
@@ -173,7 +177,7 @@ class VllmSampler:
         # To be scored, a turn has to leave room for one token after it.
         room = math.inf if self.context is None else self.context - len(prompt) - (tag is not None)
         if room < 1:
-            raise SamplerFailure(f"a prompt of {len(prompt)} tokens leaves no room in a context of {self.context}")
+            raise RefusedFailure(f"a prompt of {len(prompt)} tokens leaves no room in a context of {self.context}")
         end_ids, stop = sorted(self.chat.end_ids), self.chat.dialect.stop
         how = Decoding(request.seed % 2**63, int(min(self._max_tokens, room)), self._temperature, end_ids, stop, tag)
         async with self._weights() as weights:
@@ -201,9 +205,9 @@ class VllmSampler:
         retired = self._retired
         while retired is not None and retired.users:
             await asyncio.sleep(POLL)
+        self._retired = None
         if retired is not None and retired.adapter is not None:
             await self._engine.drop_adapter(retired.adapter)
-        self._retired = None
         adapter = Adapter(f"{version}#{uuid.uuid4().hex[:8]}", next(NUMBERS), str(path))
         await self._engine.load_adapter(adapter)
         wrong = self._difference(probe, await self._engine.score(probe.ids, adapter))

@@ -1,8 +1,10 @@
 """A running vLLM server with the OpenAI API, as an engine of the vLLM sampler."""
 
+import contextlib
 import json
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +113,9 @@ class ServerEngine:
         await self._endpoint.post("/v1/load_lora_adapter", body, None)
 
     async def drop_adapter(self, adapter: Adapter) -> None:
-        """Forget an adapter that no request uses."""
-        await self._endpoint.post("/v1/unload_lora_adapter", {"lora_name": adapter.name}, None)
+        """Forget an adapter that no request uses; a server that was started anew never knew it."""
+        with contextlib.suppress(UserError):
+            await self._endpoint.post("/v1/unload_lora_adapter", {"lora_name": adapter.name}, None)
 
     async def load_weights(self, directory: str) -> None:
         """Exchange all weights and forget what was computed with the old ones; other clients' requests are waited for."""
@@ -171,6 +174,6 @@ def _model_card(url: str) -> dict[str, Any]:
         with urllib.request.urlopen(f"{url}/v1/models", timeout=30) as answer:
             cards = json.load(answer)["data"]
         return dict(next(c for c in cards if not c.get("parent")))  # adapters have a parent
-    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+    except (OSError, HTTPException, ValueError, KeyError, TypeError, StopIteration) as error:
         remedy = "start one with `python -m vllm.entrypoints.openai.api_server --model DIRECTORY`"
         raise UserError(f"no vLLM server answers at {url} ({type(error).__name__}: {error}): {remedy}") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentgym import SamplerFailure, UserError
+from agentgym import RefusedFailure, SamplerFailure, UserError
 from agentgym.sampling import Usage
 from agentgym.sampling.http import Endpoint
 from tests.core.fake_server import KEY, FakeServer
@@ -69,9 +69,9 @@ def test_nothing_is_asked_more_often_than_attempts(fault: str) -> None:
 @pytest.mark.parametrize(
     ("status", "kind", "says"),
     [
-        ("400", SamplerFailure, "refused with status 400: refused"),
-        ("413", SamplerFailure, "refused"),
-        ("422", SamplerFailure, "refused"),
+        ("400", RefusedFailure, "refused with status 400: refused"),
+        ("413", RefusedFailure, "refused"),
+        ("422", RefusedFailure, "refused"),
         ("401", UserError, "give the right API key"),
         ("402", UserError, "credit"),
         ("403", UserError, "API key"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import agentgym
-from agentgym import Environment, Message, SamplerFailure, Task, Tasks, ToolCall, UserError, assistant, call, tool
+from agentgym import Environment, Message, RefusedFailure, SamplerFailure, Task, Tasks, ToolCall, UserError, assistant, call, tool
 from agentgym.messages import system, user
 from agentgym.sampling import Sample, SampleRequest
 from agentgym.sampling.http import Endpoint
@@ -262,6 +262,30 @@ def test_a_rollout_over_a_server_that_fails() -> None:
             assert sampler.usage.requests >= 160
             assert sampler.usage.retries > 20
             assert all(b["tools"][0]["function"]["name"] == "add" for b in server.bodies)
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(("finish", "kind"), [("error", SamplerFailure), ("content_filter", RefusedFailure)])
+def test_a_turn_that_the_server_gave_up_is_no_answer(finish: str, kind: type[Exception]) -> None:
+    async def go() -> None:
+        async with FakeServer(lambda _: completion({"content": ""}, finish)) as server:
+            sampler = OpenAISampler("m", server.url)
+            with pytest.raises(kind):
+                await sampler.sample([SampleRequest([user("x")], ())])
+            await sampler.close()
+
+    asyncio.run(go())
+
+
+def test_conversations_that_are_refused_do_not_end_a_rollout() -> None:
+    async def go() -> None:
+        programme = ["", "", "", "", *["400"] * 20]  # the first episode is played, the next twenty are refused
+        async with FakeServer(add_next, programme) as server:
+            sampler, sink = OpenAISampler("m", server.url), Memory()
+            progress = await Rollout("test/Sums-v0", concurrency=1, attempts=1).run(Sums().tasks()[:30], sampler, sink)
+            await sampler.close()
+            assert (progress.played, progress.failed) == (10, 20)
 
     asyncio.run(go())
 

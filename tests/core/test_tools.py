@@ -1,6 +1,7 @@
 """Schemas come from signatures, arguments are held to them, and every mistake is data."""
 
 import enum
+import errno
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -65,6 +66,9 @@ class Shop:
             "bug": KeyError("oh"),
             "env": EnvironmentFailure("dead"),
             "net": TimeoutError("5 s"),
+            "disk": OSError(errno.ENOSPC, "no space left"),
+            "library": OSError("a connection error of a library, without a number"),
+            "path": FileNotFoundError(errno.ENOENT, "no such file"),
         }
         raise errors[how]
 
@@ -150,9 +154,10 @@ def test_each_mistake_has_its_category_and_says_how_to_mend_it(made: ToolCall, c
 
 
 def test_the_environments_own_failure_is_no_mistake_of_the_agent() -> None:
-    for how in ("env", "net"):
+    for how in ("env", "net", "disk", "library"):
         with pytest.raises(EnvironmentFailure):
             ToolSet.of(Shop()).call(call("fail", how=how))
+    assert ToolSet.of(Shop()).call(call("fail", how="path")).error is ErrorCategory.TOOL_ERROR
 
 
 def test_long_results_are_cut_and_say_so() -> None:

@@ -293,6 +293,20 @@ def test_a_sleeping_sampler_lets_callers_wait(engine: LocalEngine) -> None:
     run(go())
 
 
+def test_a_sampler_that_cannot_sleep_is_awake(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuses() -> None:
+        raise UserError("this engine does not sleep")
+
+    async def go() -> None:
+        sampler = VllmSampler(engine, max_tokens=4)
+        monkeypatch.setattr(engine, "sleep", refuses)
+        with pytest.raises(UserError, match="does not sleep"):
+            await sampler.sleep()
+        assert len(await sampler.sample(requests(2))) == 2
+
+    run(go())
+
+
 def test_what_nobody_waits_for_is_aborted(engine: LocalEngine) -> None:
     async def unfinished() -> int:
         vllm = await engine._engine()

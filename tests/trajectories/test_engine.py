@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -275,3 +276,39 @@ def test_deadlines_hold_on_workers_too(cluster: Any) -> None:
     progress = asyncio.run(plan.play(Fragile().tasks()[:3], players({"delay": 30.0}, deadlines=Deadlines(turn=0.3)), sink))
     assert (progress.played, progress.failed) == (0, 3)
     assert {str(f) for _, _, f in sink.failures} == {"no answer of the environment within 0.3 s"}
+
+
+class Closing(Fragile):
+    """Says where it was closed.
+
+    Args:
+        place: A directory.
+    """
+
+    def __init__(self, place: str) -> None:
+        super().__init__()
+        self.place = place
+
+    def close(self) -> None:
+        (Path(self.place) / str(id(self))).touch()
+
+
+@on_cluster
+def test_environments_on_workers_are_closed(cluster: Any, tmp_path: Path) -> None:
+    from agentgym_trajectories.cluster import RayPlayers
+
+    agentgym.register("test/Closing-v0", Closing)
+    arguments = {"place": str(tmp_path)}
+    made = RayPlayers("test/Closing-v0", arguments, functools.partial(open_sampler, "oracle"), "oracle", Deadlines())
+    progress = asyncio.run(Rollout("test/Closing-v0", arguments, concurrency=4).play(Fragile().tasks()[:20], made, Memory()))
+    assert progress.played == 20
+    assert list(tmp_path.iterdir())
+
+
+@on_cluster
+def test_what_cannot_be_sent_to_workers_is_said(cluster: Any) -> None:
+    from agentgym_trajectories.cluster import RayPlayers
+
+    made = RayPlayers(ENV, {}, functools.partial(open_sampler, threading.Lock()), "oracle", Deadlines())  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"no Ray worker can be started: TypeError"):
+        asyncio.run(Rollout(ENV).play(Fragile().tasks()[:5], made, Memory()))

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import agentgym
@@ -138,12 +139,13 @@ def test_a_class_that_no_module_knows_travels_too() -> None:
     assert {str(f) for _, _, f in sink.failures} == {"KeyError: 'odd'"}
     agentgym.register("test/Odd-v0", Heavy)
     with pytest.raises(UserError, match="does not take these arguments"):
-        ProcessEnvironment("test/Odd-v0", {"depth": 3})
+        asyncio.run(ProcessHost.open(lambda: ProcessEnvironment("test/Odd-v0", {"depth": 3})))
 
 
 def test_attributes_and_methods_at_the_far_end() -> None:
     agentgym.register("test/Odd-v0", Heavy)
     env = ProcessEnvironment("test/Odd-v0", {})
+    env.start()
     try:
         env.ask(Heavy.reset)
         assert env.turn == 0
@@ -332,3 +334,139 @@ def test_hooks_of_an_asynchronous_environment_may_be_plain() -> None:
         assert env.step(agentgym.assistant("", agentgym.call("wait")))[0].messages[0].content == "done"
         assert env.step("<think>open")[4]["errors"] == (agentgym.ErrorCategory.BAD_FORMAT,)
         assert env.step("done")[2]
+
+
+class Cancelled(Fragile):
+    """Something that it waits for gets cancelled, by nobody's wish."""
+
+    def score(self, answer: str) -> dict[str, float]:
+        if self.task.id == "train-3":
+            raise asyncio.CancelledError
+        return super().score(answer)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("blocking", [False, True])
+def test_a_cancellation_from_inside_is_the_environments_failure(concurrency: int, blocking: bool) -> None:
+    sink, progress = play(Cancelled, 20, args={"delay": 0.001 * blocking}, concurrency=concurrency, attempts=2)
+    assert (progress.played, progress.failed, progress.interrupted) == (19, 1, False)
+    assert [str(f) for _, _, f in sink.failures] == ["the environment was cancelled from inside"] * 2
+
+
+class SlowToEnd(AsyncEnvironment):
+    """Cleans up for longer than its deadline."""
+
+    def tasks(self, split: str = "train") -> Tasks:
+        return Tasks(lambda i: Task("Wait.", {}, f"{split}-{i}", split), range(9))
+
+    async def score(self, answer: str) -> dict[str, float]:
+        try:
+            await asyncio.sleep(20)
+        finally:
+            await asyncio.sleep(0.4)
+        return {}
+
+
+@pytest.mark.parametrize("when", [0.2, 0.45])  # before the deadline, and after it
+def test_a_rollout_that_is_cancelled_ends_though_a_deadline_falls_at_the_same_time(when: float) -> None:
+    agentgym.register("test/Odd-v0", SlowToEnd)
+
+    async def go() -> float:
+        plan = Rollout("test/Odd-v0", concurrency=2, attempts=5, deadlines=Deadlines(turn=0.3))
+        run = asyncio.create_task(plan.run(SlowToEnd().tasks(), Scripted(lambda _: "done"), Memory()))
+        await asyncio.sleep(when)
+        run.cancel()
+        began = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        return time.monotonic() - began
+
+    assert asyncio.run(go()) < 3
+
+
+class Odd(Fragile):
+    """Its rewards are NumPy's, its words cannot be encoded, and it may exit.
+
+    Args:
+        exits: Exit when scored.
+        blocking: Live in a thread.
+    """
+
+    def __init__(self, exits: bool = False, blocking: bool = False) -> None:
+        super().__init__()
+        self.exits, self.blocking = exits, blocking
+
+    @tool
+    def count(self) -> str:
+        """Count one on."""
+        return f"\udcff{Fragile.count(self)}"
+
+    def score(self, answer: str) -> dict[str, float]:
+        if self.exits:
+            raise SystemExit(0)
+        return {"single": np.float32(0.5), "double": np.float64(0.5)}
+
+
+def test_what_cannot_be_stored_is_made_storable(tmp_path: Path) -> None:
+    with Store(tmp_path, create=True) as store:
+        _, progress = play(Odd, 5, sink=store, sampler=Scripted(lambda r: r.env.oracle()))
+        assert (progress.played, progress.failed) == (5, 0)
+        (episode, *_) = store.episodes()
+        assert [n.rewards for n in episode.nodes if n.rewards] == [{"single": 0.5, "double": 0.5}]
+        assert episode.nodes[2].messages[0].content == "?1"
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+def test_an_environment_that_exits_ends_nothing_else(blocking: bool) -> None:
+    sink, progress = play(Odd, 3, args={"exits": True, "blocking": blocking}, attempts=2)
+    assert (progress.played, progress.failed) == (0, 3)
+    assert {str(f) for _, _, f in sink.failures} == {"SystemExit: 0"}
+
+
+class Stuck(Heavy):
+    """Cannot be made in any reasonable time."""
+
+    def __init__(self, near: int = 0) -> None:
+        super().__init__()
+        if os.getpid() != near:
+            time.sleep(60)
+
+
+def children() -> set[str]:
+    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
+    return {line for line in found.stdout.splitlines() if "far.serve" in line}
+
+
+def test_no_process_stays_where_none_could_be_made() -> None:
+    _, progress = play(Stuck, 2, args={"near": os.getpid()}, attempts=1, deadlines=Deadlines(turn=0.5), concurrency=2)
+    assert progress.failed == 2
+    assert not children()
+
+
+LONE = """
+import os, sys, threading, time, agentgym
+from tests.trajectories.crash_env import Fragile
+from agentgym_trajectories.process import ProcessEnvironment
+agentgym.register("test/Fragile-v0", Fragile)
+env = ProcessEnvironment("test/Fragile-v0", {})
+env.start()
+threading.Thread(target=lambda: env.ask(lambda _: time.sleep(60)), daemon=True).start()
+time.sleep(0.3)
+print(env._process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_in_the_middle_of_a_step_ends_with_its_parent() -> None:
+    env = os.environ | {"PYTHONPATH": "."}
+    with subprocess.Popen([sys.executable, "-c", LONE], env=env, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(100):
+        time.sleep(0.1)
+        stat = Path(f"/proc/{child}/stat")
+        if not stat.exists() or stat.read_text().split()[2] == "Z":
+            return
+    os.kill(child, signal.SIGKILL)
+    raise AssertionError("the process is still there")

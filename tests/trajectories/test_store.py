@@ -3,12 +3,30 @@
 import multiprocessing
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agentgym import EnvironmentFailure, ErrorCategory, Message, StopReason, Task, UserError, assistant, call, user
 from agentgym_trajectories.store import FILE, SCHEMA_VERSION, Store
 from agentgym_trajectories.tree import Episode
+
+
+def _open_when(path: Path, barrier: Any) -> None:
+    barrier.wait()
+    Store(path, create=True).close()
+
+
+def test_many_may_open_a_new_run_at_the_same_moment(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(4)
+    for turn in range(5):
+        processes = [context.Process(target=_open_when, args=(tmp_path / str(turn), barrier)) for _ in range(4)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [p.exitcode for p in processes] == [0] * 4
 
 
 def episode(task: int = 0, sample: int = 0, version: str = "v1", reward: float = 1.0, text: str = "ünï ☃ \u2028") -> Episode:

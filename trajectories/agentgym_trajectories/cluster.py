@@ -9,6 +9,7 @@ directory is loaded by each.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,7 @@ from agentgym_trajectories.players import Deadlines, LocalPlayer, LocalPlayers
 from agentgym_trajectories.process import carried, install
 from agentgym_trajectories.tree import Episode
 
+CLOSE_SECONDS = 15.0  # for the workers to close their environments
 LOOK_SECONDS = 2.0  # between two looks at the size of the cluster
 STILLBORN = 3  # so many workers in a row that die before they live, and none is left: they all will
 IN_FLIGHT = 10_000  # of one worker: no limit of ours, the driver says how many episodes are in flight
@@ -61,6 +63,10 @@ class _Worker:
             return error
         finally:
             self._idle.append(player)
+
+    async def close(self) -> None:
+        """Close all environments that are free."""
+        await asyncio.gather(*(player.close() for player in self._idle))
 
 
 class RayPlayers:
@@ -124,15 +130,22 @@ class RayPlayers:
         for task in (self._keeper, *self._pending.values()):
             if task is not None:
                 task.cancel()
+        with contextlib.suppress(RayError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(*(worker.close.remote() for worker in self._load), return_exceptions=True)
         for worker in (*self._load, *self._pending):
             ray.kill(worker)
         if self._ours:
             await asyncio.to_thread(ray.shutdown)
 
     async def _keep(self) -> None:
-        while True:
-            self._recruit()
-            await asyncio.sleep(LOOK_SECONDS)
+        try:
+            while True:
+                self._recruit()
+                await asyncio.sleep(LOOK_SECONDS)
+        except Exception as error:  # the cluster is gone, or what workers need cannot be sent to them
+            self._stillborn, self._reason = STILLBORN, f"{type(error).__name__}: {error}"
+            self._changed.set()
 
     def _recruit(self) -> None:
         """As many workers as the cluster has CPUs, those included that are being born."""

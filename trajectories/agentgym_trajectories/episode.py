@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agentgym import EnvironmentFailure, Message, Observation, SamplerFailure, StopReason, UserError
+from agentgym import EnvironmentFailure, Failure, Message, Observation, RefusedFailure, SamplerFailure, StopReason, UserError
 from agentgym.sampling import Sample, Sampler, SampleRequest
 from agentgym.tokens import Conversation
 from agentgym_trajectories.hosts import Host
@@ -32,6 +32,11 @@ class Pulse:
     def wait(self, what: Literal["environment", "sampler"]) -> None:
         """It is this one's turn now."""
         self.waits_for, self.since = what, time.monotonic()
+
+    def blamed(self, text: str) -> Failure:
+        """The failure of whoever's turn it is, who stands in `text` as ``{}``."""
+        kind = EnvironmentFailure if self.waits_for == "environment" else SamplerFailure
+        return kind(text.format(self.waits_for))
 
 
 class Walk:
@@ -77,7 +82,8 @@ class Walk:
         self.pulse.turns += 1
         if not math.isfinite(reward):
             raise EnvironmentFailure(f"a reward of {reward}")
-        node.reward, node.rewards, node.errors = float(reward), info["rewards"], info["errors"]
+        node.reward, node.errors = float(reward), info["errors"]
+        node.rewards = {part: float(value) for part, value in info["rewards"].items()}  # NumPy's floats cannot be stored
         if terminated or truncated:
             node.end = StopReason.TERMINATED if terminated else StopReason.MAX_TURNS
             node.success = bool(info["success"])
@@ -115,7 +121,7 @@ class Walk:
 
     def _out_of_context(self) -> bool:
         if len(self.episode.nodes) == 1:
-            raise SamplerFailure(f"task {self.episode.task.id} alone fills the context of {self.sampler.context} tokens")
+            raise RefusedFailure(f"task {self.episode.task.id} alone fills the context of {self.sampler.context} tokens")
         last = [n for n in self.episode.nodes if n.kind == "action"][-1]
         last.end, last.success = StopReason.CONTEXT_LENGTH, False
         self.episode.nodes.pop()  # the observation that nobody could answer

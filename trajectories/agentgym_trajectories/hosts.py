@@ -25,6 +25,7 @@ from agentgym.env import StepResult
 from agentgym_trajectories.process import ProcessEnvironment, begin, step
 
 T = TypeVar("T")
+BROKEN = (Exception, SystemExit)  # code that an agent wrote may want to exit
 CLOSE_SECONDS = 10.0  # for an environment to close; longer, and it is left behind
 SWITCH_SECONDS = sys.getswitchinterval()
 
@@ -57,7 +58,7 @@ class Host:
             return function(self.env, *args)
         except AgentGymError:
             raise
-        except Exception as error:
+        except BROKEN as error:
             raise _failure(error) from error
 
     async def close(self) -> None:
@@ -75,7 +76,7 @@ class AsyncHost(Host):
             observation, _ = await self.env.areset(seed=seed, options={"task": task})
         except AgentGymError:
             raise
-        except Exception as error:
+        except BROKEN as error:
             raise _failure(error) from error
         return observation, await self.run(Environment.state_key)
 
@@ -85,7 +86,7 @@ class AsyncHost(Host):
             taken = await self.env.astep(action)
         except AgentGymError:
             raise
-        except Exception as error:
+        except BROKEN as error:
             raise _failure(error) from error
         return taken, await self.run(Environment.state_key)
 
@@ -127,7 +128,7 @@ class ThreadHost(Host):
             return await self.submit(lambda: function(self.env, *args))
         except AgentGymError:
             raise
-        except Exception as error:
+        except BROKEN as error:
             raise _failure(error) from error
 
     async def submit(self, work: Callable[[], T]) -> T:
@@ -157,6 +158,18 @@ class ThreadHost(Host):
 
 class ProcessHost(ThreadHost):
     """An environment in a process of its own; the thread only waits for it."""
+
+    @classmethod
+    async def open(cls, maker: Callable[[], Any]) -> "ProcessHost":
+        """Start a process and make the environment in it; whatever goes wrong meanwhile, no process stays."""
+        host = cls()
+        host.env = maker()
+        try:
+            await host.submit(host.env.start)
+        except BaseException:
+            await host.close()
+            raise
+        return host
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """``function(env, *args)`` in the process."""
@@ -207,7 +220,7 @@ class Hosts:
         return make(self._env, **self._args)
 
 
-def _failure(error: Exception) -> EnvironmentFailure:
+def _failure(error: BaseException) -> EnvironmentFailure:
     return EnvironmentFailure(f"{type(error).__name__}: {error}")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from agentgym import DeadlineFailure, EnvironmentFailure, Failure, SamplerFailure
+from agentgym import DeadlineFailure, Failure, SamplerFailure
 from agentgym.sampling import Sampler
 from agentgym_trajectories.episode import Pulse, play
 from agentgym_trajectories.hosts import Host, Hosts
@@ -73,8 +73,7 @@ class Deadlines:
         if self.episode is not None and now - pulse.began > self.episode:
             return DeadlineFailure(f"the episode took longer than {self.episode:g} s")
         if self.turn is not None and now - pulse.since > self.turn:
-            blamed = EnvironmentFailure if pulse.waits_for == "environment" else SamplerFailure
-            return blamed(f"no answer of the {pulse.waits_for} within {self.turn:g} s")
+            return pulse.blamed(f"no answer of the {{}} within {self.turn:g} s")
         return None
 
 
@@ -148,18 +147,19 @@ class LocalPlayer:
         """Play an episode; see `Player`."""
         task = asyncio.current_task()
         assert task is not None
-        flight = _Flight(task, Pulse())
+        flight, cancelled = _Flight(task, Pulse()), task.cancelling()
         self._players.flights.add(flight)
         try:
             self._host = self._host or await self._players.hosts.open()
             return await play(self._host, self._players.sampler, episode, seed, flight.pulse)
         except Failure as error:
-            failure = error
+            failure: Failure = error
         except asyncio.CancelledError:
-            if flight.verdict is None:
+            if flight.verdict is not None:
+                task.uncancel()
+            if task.cancelling() > cancelled:  # by somebody else than the watch, who means it
                 raise
-            task.uncancel()
-            failure = flight.verdict
+            failure = flight.verdict or flight.pulse.blamed("the {} was cancelled from inside")
         finally:
             self._players.landed(flight)
         if not isinstance(failure, SamplerFailure):

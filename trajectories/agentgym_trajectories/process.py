@@ -6,10 +6,13 @@ module (cloudpickle carries classes that are defined there), so that a script ne
 
 import contextlib
 import functools
+import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, TypeVar
@@ -21,6 +24,7 @@ from agentgym.env import StepResult
 from agentgym.registry import register, specs
 
 CLOSE_SECONDS = 10.0  # for the process to close its environment
+PARENT_SECONDS = 1.0  # between two looks whether the parent is there
 T = TypeVar("T")
 
 
@@ -52,7 +56,7 @@ def install(registration: bytes) -> None:
 
 
 class ProcessEnvironment:
-    """The near end. Attributes and methods are those of the environment at the far end, at the cost of a round trip each.
+    """The near end, after `start`. Attributes and methods are those of the environment at the far end: a round trip each.
 
     Raises:
         EnvironmentFailure: the process is gone; so does every call from then on.
@@ -66,11 +70,12 @@ class ProcessEnvironment:
             command = [sys.executable, "-c", f"import {__name__} as far; far.serve({far.fileno()})"]
             self._process = subprocess.Popen(command, pass_fds=[far.fileno()], stdin=subprocess.DEVNULL, stdout=2)
         self._busy = False
-        try:
-            self._ask((carried(env), env, env_args))
-        except BaseException:
-            self.close()
-            raise
+        self._registration = (env, env_args)
+
+    def start(self) -> None:
+        """Make the environment at the far end."""
+        env, env_args = self._registration
+        self._ask((carried(env), env, env_args))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -122,6 +127,7 @@ def serve(descriptor: int) -> None:
     """The far end: do what is asked until the near end is gone."""
     connection = Connection(descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the near end's business
+    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
     env: Environment | None = None
     with contextlib.suppress(EOFError, OSError):  # the near end is gone
         while True:
@@ -134,11 +140,18 @@ def serve(descriptor: int) -> None:
                     function, *args = loaded
                     value = function(env, *args)
                 answer = pickle.dumps((True, value))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 answer = _told(error)
             connection.send_bytes(answer)
     if env is not None:
         env.close()
+
+
+def _die_with(parent: int) -> None:
+    """End this process soon after its parent is gone, also in the middle of a step that never ends."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os._exit(1)
 
 
 def _set_up(registered: bytes, env: str, env_args: dict[str, Any]) -> Environment:
@@ -146,7 +159,7 @@ def _set_up(registered: bytes, env: str, env_args: dict[str, Any]) -> Environmen
     return make(env, **env_args)
 
 
-def _told(error: Exception) -> bytes:
+def _told(error: BaseException) -> bytes:
     with contextlib.suppress(Exception):
         if isinstance(error, AgentGymError):
             return pickle.dumps((False, error))

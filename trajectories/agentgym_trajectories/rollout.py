@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agentgym import DeadlineFailure, Failure, SamplerFailure, Task, WorkerFailure, make
+from agentgym import DeadlineFailure, Failure, RefusedFailure, SamplerFailure, Task, WorkerFailure, make
 from agentgym.sampling import Sampler
 from agentgym_trajectories.knee import START, Knee
 from agentgym_trajectories.players import Deadlines, LocalPlayers, Player, Players
@@ -30,7 +30,8 @@ __all__ = ["Deadlines", "Memory", "Progress", "Rollout", "Sink", "collect"]
 
 FLUSH_SECONDS = 0.1
 HOPELESS = 8  # so many episodes lost and none played: it is no bad luck, stop and say why
-TRIES = {DeadlineFailure: 1, WorkerFailure: 10}  # of an episode, by class of failure; `Rollout.attempts` for all others
+# Tries of an episode by class of failure; `Rollout.attempts` for all others.
+TRIES = {DeadlineFailure: 1, WorkerFailure: 10}
 PAUSE, LONGEST_PAUSE = 0.25, 15.0  # seconds before a sampler that failed is asked again, doubled each time
 
 
@@ -174,6 +175,8 @@ class _Engine:
                 self.sink.add_failure(episode, attempt, failure)
                 if failures[type(failure)] >= TRIES.get(type(failure), self.plan.attempts):
                     return self._lost(failure)
+                if self.stop.is_set():  # a resumed run tries again
+                    return None
             if tries := failures[SamplerFailure]:  # a server that restarts needs a while
                 await asyncio.sleep(random.random() * min(PAUSE * 2**tries, LONGEST_PAUSE))
         self.progress.played += 1
@@ -182,7 +185,8 @@ class _Engine:
 
     def _lost(self, failure: Failure) -> None:
         self.progress.failed += 1
-        self.unanswered = self.unanswered + 1 if isinstance(failure, SamplerFailure) else 0
+        no_answer = isinstance(failure, SamplerFailure) and not isinstance(failure, RefusedFailure)
+        self.unanswered = self.unanswered + 1 if no_answer else 0
         nothing_works = self.progress.failed >= HOPELESS and not self.progress.played + self.progress.resumed
         if nothing_works or self.unanswered >= HOPELESS:
             raise failure

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from agentgym import Failure, Task, UserError
+from agentgym import EnvironmentFailure, Failure, Task, UserError
 from agentgym_trajectories.tree import Episode, Node, Trajectory
 
 FILE = "episodes.db"
@@ -80,7 +80,7 @@ class Store:
         self._toolsets: dict[int, tuple[object, int]] = {}
         self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
         try:
-            self._db.execute("PRAGMA journal_mode=WAL")
+            self._write_ahead()
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._migrate()
         except sqlite3.OperationalError as error:
@@ -106,8 +106,16 @@ class Store:
     # ---- writing -------------------------------------------------------------------------------------------------------
 
     def add(self, episode: Episode) -> None:
-        """Keep a finished episode; it is on disk after the next `flush`. One that is there already is ignored."""
-        self._buffer.append(self._row(episode))
+        """Keep a finished episode; it is on disk after the next `flush`. One that is there already is ignored.
+
+        Raises:
+            EnvironmentFailure: the environment said something that cannot be encoded.
+        """
+        try:
+            row = self._row(episode)
+        except (TypeError, ValueError) as error:
+            raise EnvironmentFailure(f"what it said cannot be stored: {error}") from error
+        self._buffer.append(row)
         if len(self._buffer) >= _BUFFER:
             self.flush()
 
@@ -243,6 +251,17 @@ class Store:
             if isinstance(error, sqlite3.Error):
                 raise UserError(f"{self.path} cannot be written ({error}): mend that and run the command again") from error
             raise
+
+    def _write_ahead(self) -> None:
+        """Switch to the write-ahead log; SQLite does not wait for others that do the same at this moment."""
+        for pause in (*[0.1] * 50, None):
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or pause is None:
+                    raise
+                time.sleep(pause)
 
     def _migrate(self) -> None:
         self._db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
