@@ -80,6 +80,8 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         blocking: True when `step` waits for something (a process, a network): the rollout engine then gives each instance a
             thread of its own. Where much waits at once, an `AsyncEnvironment` needs no threads.
         heavy: True when `step` computes for long: the rollout engine then gives each instance a process of its own.
+        replays: True when the state cannot be copied (it lives in a process or on a site of others): who wants to return to a
+            state resets with the same seed and takes the same actions again, and `state_key` has to agree at each of them.
         dialect: How strings passed to `step` are read.
         task: The current task.
         turn: Actions taken in this episode.
@@ -97,6 +99,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
     floor: float = 0.0
     blocking: bool = False
     heavy: bool = False
+    replays: bool = False
     dialect: Dialect = HERMES
 
     task: Task

@@ -9,6 +9,7 @@ a new branch from its root, and the drift is counted.
 Text of environments never becomes a control token: wherever it spells one, a zero-width space is put into it.
 """
 
+import copy
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -179,6 +180,12 @@ class Conversation:
         self._turn = ("", "", "")  # that turn: body, end of turn, and what the template puts after it
         self._ended = True  # whether its last id is its end
         self._thought = False  # whether it has a thought, which must not vanish unnoticed
+
+    def fork(self) -> "Conversation":
+        """The same history, to be gone on with in another way."""
+        other = copy.copy(self)
+        other.ids, other._messages = list(self.ids), list(self._messages)
+        return other
 
     def observe(self, messages: Sequence[Message]) -> tuple[list[int], bool]:
         """Append what the environment said and the generation prompt.

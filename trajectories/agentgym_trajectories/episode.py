@@ -1,5 +1,6 @@
 """One episode: environment x sampler x tokens -> nodes."""
 
+import copy
 import math
 import time
 import zlib
@@ -69,13 +70,34 @@ class Walk:
 
     async def turn(self) -> bool:
         """Sample one action, take it, write both sides down. Returns whether the episode goes on."""
-        prompt = self._tokens.ids if self._tokens else None
-        if prompt is not None and self.sampler.context is not None and len(prompt) >= self.sampler.context:
+        if self.full():
             return self._out_of_context()
-        seed = zlib.crc32(b"%d/%d" % (self.seed, len(self.episode.nodes)))
-        request = SampleRequest(self.messages, self.episode.tools, prompt, seed, self.host.env)
+        return await self.take(*await self.propose())
+
+    def fork(self, host: Host, episode: Episode | None = None) -> "Walk":
+        """A walk that goes on from here in another way: on its own host, and with `episode` in its own records."""
+        other = copy.copy(self)
+        other.host, other.episode, other.messages = host, episode or self.episode, list(self.messages)
+        other._tokens = self._tokens and self._tokens.fork()
+        return other
+
+    def full(self) -> bool:
+        """Whether no room is left for an answer."""
+        context = self.sampler.context
+        return self._tokens is not None and context is not None and len(self._tokens.ids) >= context
+
+    async def propose(self, count: int = 1, first: int = 0) -> list[Sample]:
+        """Sample `count` possible actions; those of one seed and one place differ in their numbers, from `first` on."""
+        prompt = self._tokens.ids if self._tokens else None
+        if prompt is None:
+            await self.host.visit()
+        seeds = (zlib.crc32(b"%d/%d" % (self.seed, self.parent + 1) + b"/%d" % i * bool(i)) for i in range(first, first + count))
+        requests = [SampleRequest(self.messages, self.episode.tools, prompt, seed, self.host.env) for seed in seeds]
         self.pulse.wait("sampler")
-        (sample,) = await self.sampler.sample([request])
+        return await self.sampler.sample(requests)
+
+    async def take(self, sample: Sample) -> bool:
+        """Take one action and write both sides down. Returns whether the episode goes on."""
         node = self._act(sample)
         self.pulse.wait("environment")
         (observation, reward, terminated, truncated, info), node.state_key = await self.host.step(sample.message)

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from agentgym import AgentGymError, AsyncEnvironment, Environment, EnvironmentFailure, Message, Observation, Task, make
-from agentgym.env import StepResult
+from agentgym.env import Snapshot, StepResult
 from agentgym_trajectories.process import ProcessEnvironment, begin, step
 
 T = TypeVar("T")
@@ -47,6 +47,21 @@ class Host:
     async def step(self, action: Message) -> tuple[StepResult, str]:
         """Take a turn. Returns what the environment's `step` returns, and the state key."""
         return await self.run(step, action)
+
+    async def snapshot(self) -> Snapshot:
+        """The state, to be returned to."""
+        return await self.run(Environment.snapshot)
+
+    async def restore(self, snapshot: Snapshot) -> None:
+        """Return to a state.
+
+        Raises:
+            EnvironmentFailure: what came back is another state.
+        """
+        await self.run(Environment.restore, snapshot)
+
+    async def visit(self) -> None:
+        """Let `env` be in this host's state, for policies that look at it; where nobody shares the environment, it always is."""
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """``function(env, *args)`` where the environment lives.
@@ -89,6 +104,15 @@ class AsyncHost(Host):
         except BROKEN as error:
             raise _failure(error) from error
         return taken, await self.run(Environment.state_key)
+
+    async def restore(self, snapshot: Snapshot) -> None:
+        """Return to a state."""
+        try:
+            await self.env.arestore(snapshot)
+        except AgentGymError:
+            raise
+        except Exception as error:
+            raise _failure(error) from error
 
     async def close(self) -> None:
         """Close the environment."""

@@ -7,6 +7,7 @@ of a light environment's speed.
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -18,6 +19,7 @@ from agentgym_trajectories.hosts import Host, Hosts
 from agentgym_trajectories.tree import Episode
 
 WATCH_SECONDS = 0.1
+Program = Callable[[Host, Sampler, Episode, int, Pulse], Awaitable[Episode]]
 
 
 class Player(Protocol):
@@ -92,17 +94,28 @@ class LocalPlayers:
         env_args: Its arguments.
         sampler: The policy.
         deadlines: How long turns and episodes may take.
+        program: How an episode is played: turn by turn, or by a search.
+        version: Of who plays; by default the sampler's.
     """
 
-    def __init__(self, env: str, env_args: dict[str, Any], sampler: Sampler, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        env: str,
+        env_args: dict[str, Any],
+        sampler: Sampler,
+        deadlines: Deadlines,
+        program: Program = play,
+        version: str | None = None,
+    ) -> None:
         self.hosts, self.sampler, self.flights = Hosts(env, env_args), sampler, set[_Flight]()
+        self.program, self._version = program, version
         self._deadlines, self._landed = deadlines, 0
         self._watch: asyncio.Task[None] | None = None
 
     @property
     def version(self) -> str:
-        """Of the policy."""
-        return self.sampler.version
+        """Of who plays."""
+        return self._version or self.sampler.version
 
     @property
     def turns(self) -> int:
@@ -151,7 +164,7 @@ class LocalPlayer:
         self._players.flights.add(flight)
         try:
             self._host = self._host or await self._players.hosts.open()
-            return await play(self._host, self._players.sampler, episode, seed, flight.pulse)
+            return await self._players.program(self._host, self._players.sampler, episode, seed, flight.pulse)
         except Failure as error:
             failure: Failure = error
         except asyncio.CancelledError:

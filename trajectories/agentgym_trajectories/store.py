@@ -276,9 +276,10 @@ class Store:
             raise UserError(f"{self.path} was written by a newer agentgym (schema {version}): upgrade to read it")
 
     def _row(self, episode: Episode) -> tuple[Any, ...]:
-        best = max(episode.trajectories(), key=lambda t: t.reward)
         task = episode.task
         actions = [n for n in episode.nodes if n.kind == "action"]
+        ended = list(episode.trajectories()) or [episode.trajectory(actions[-1].id)]  # a search need not come to any end
+        best = max(ended, key=lambda t: t.reward)
         return (
             *_key(episode),
             task.split,

@@ -35,6 +35,9 @@ class Node(msgspec.Struct, omit_defaults=True, gc=False):
         success: Whether the path that ends here solved the task.
         continues: Of a root that rewrites history: the action that it goes on from.
         cut: The action hit the token limit.
+        visits: Of an action that a search tried: how many simulations went through it.
+        value: The mean of what they returned, in units of the total reward; None before the first.
+        rank: What a critic thinks of the action beside its siblings, 1 being the best of them and 0 the worst.
     """
 
     id: int
@@ -52,6 +55,9 @@ class Node(msgspec.Struct, omit_defaults=True, gc=False):
     success: bool | None = None
     continues: int = -1
     cut: bool = False
+    visits: int = 0
+    value: float | None = None
+    rank: float | None = None
 
 
 class Episode(msgspec.Struct):
@@ -94,7 +100,11 @@ class Episode(msgspec.Struct):
         inner = {n.parent for n in self.nodes} | {n.continues for n in self.nodes}
         for node in self.nodes:
             if node.id not in inner and node.kind == "action":
-                yield Trajectory(self, self._branches(node.id))
+                yield self.trajectory(node.id)
+
+    def trajectory(self, action: int) -> "Trajectory":
+        """What was done from the beginning to `action`, whether or not anything comes after it."""
+        return Trajectory(self, self._branches(action))
 
     def path(self, leaf: int) -> tuple[Node, ...]:
         """The nodes from the branch's root to `leaf`."""
