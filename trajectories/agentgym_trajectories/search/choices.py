@@ -22,7 +22,7 @@ class Choice(Protocol):
 
 
 def quality(edge: Edge, alpha: float = 1.0) -> float:
-    """``alpha * mean of returns + (1 - alpha) * rank`` (Agent Q, arXiv:2408.07199, equation 5); each alone where the other is unknown.
+    """``alpha * mean of returns + (1 - alpha) * rank`` (Agent Q, arXiv:2408.07199, equation 5); where one is unknown, the other.
 
     Simulations under way count as returns of 0, so that the next one looks elsewhere (virtual loss, Chaslot et al. 2008).
     """

@@ -1,8 +1,8 @@
 """Self-critique: the policy itself ranks its possible actions (Agent Q, arXiv:2408.07199, section 4.1).
 
-It is shown the conversation and the actions and names the best one; that is taken away, and it is asked again, until one is left.
-The first named has rank 1, the last 0, evenly in between. An answer that names none of them ends the questions: those left have no
-rank, since a guess would steer the search. What the critic writes is no action and is not kept.
+It is shown the conversation and the actions and names the best one; that is taken away, and it is asked again, until one is
+left. The first named has rank 1, the last 0, evenly in between. An answer that names none of them ends the questions: those left
+have no rank, since a guess would steer the search. What the critic writes is no action and is not kept.
 """
 
 import re

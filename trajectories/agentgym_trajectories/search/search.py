@@ -5,8 +5,8 @@ sampler's batch full; a killed run goes on with the trees that are missing; what
 Within a tree, `leaves` simulations go on together, kept apart by virtual loss. They sample together but are written down in
 their order, so that a tree depends on its seeds alone.
 
-The tree is an episode whose nodes say what the search learnt: an action that was tried in the search has `visits` of 1 or more once
-evaluated, and the mean of the returns backed up through it as `value`. Nodes that a roll-out played have none of both.
+The tree is an episode whose nodes say what the search learnt: an action that simulations went through has their number as
+`visits` and the mean of what they returned as `value`. Actions never evaluated, and those of roll-outs, have neither.
 """
 
 import asyncio
