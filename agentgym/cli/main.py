@@ -20,7 +20,18 @@ import agentgym
 from agentgym.errors import Failure, UserError
 
 GROUP = "agentgym.commands"
-_ORDER = ("env", "collect", "verify", "select", "export", "model", "train", "eval", "demo")  # installed metadata lose their order
+_ORDER = (
+    "env",
+    "collect",
+    "verify",
+    "select",
+    "pairs",
+    "export",
+    "model",
+    "train",
+    "eval",
+    "demo",
+)  # installed metadata lose their order
 
 
 class _Root(TyperGroup):

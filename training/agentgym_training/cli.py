@@ -16,14 +16,18 @@ from agentgym_trajectories.cli import (
     MaxTokensOption,
     PolicyOption,
     RunArgument,
+    SearchOption,
     SeedOption,
     SelectionOption,
+    SimulationsOption,
     SplitOption,
     TemperatureOption,
     choose_tasks,
     play_all,
+    playing,
     settings,
 )
+from agentgym_trajectories.players import LocalPlayers
 from agentgym_trajectories.rollout import Memory, Rollout
 from agentgym_trajectories.store import Store
 
@@ -127,13 +131,17 @@ def evaluate_command(
     max_tokens: MaxTokensOption = 256,
     dialect: DialectOption = None,
     concurrency: ConcurrencyOption = 0,
+    search: SearchOption = None,
+    simulations: SimulationsOption = None,
     seed: SeedOption = 0,
     env_arg: EnvArgOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a policy: success with a 95 % interval over tasks, mistakes by category, turns, tokens.
 
-    Example: agentgym eval --env desk/Orders-v0 --policy runs/policy
+    With a search, of each tree the path that earned most counts: the environment's own reward is the search's guide and judge.
+
+    Example: agentgym eval --env desk/Orders-v0 --policy runs/policy --search agent-q --temperature 1
     """
     output = Output(json)
     arguments = parse_env_args(env_arg)
@@ -144,15 +152,18 @@ def evaluate_command(
     output.say(f"Evaluating {policy} on {len(chosen)} tasks x {samples} of {env} ({split}).")
     began = time.perf_counter()
     plan = Rollout(env, arguments, samples, seed, concurrency)
+    program, version = playing(sampler, search, simulations)
+    players = LocalPlayers(env, arguments, sampler, plan.deadlines, program, version)
     with Store(out, create=True) if out else nullcontext(Memory()) as sink:
         if isinstance(sink, Store):
-            sink.hold_settings(env, arguments, sampler.version, settings(sampler, seed, temperature, max_tokens, dialect))
-        progress = play_all(plan, chosen, sampler, sink, output)
+            sink.hold_settings(env, arguments, version, settings(sampler, seed, temperature, max_tokens, dialect))
+        progress = play_all(plan, chosen, sampler, sink, output, players)
         asked = {(t.id, sample) for t in chosen for sample in range(samples)}
-        played = sink.episodes(env, arguments, sampler.version) if isinstance(sink, Store) else sink.episodes
+        played = sink.episodes(env, arguments, version) if isinstance(sink, Store) else sink.episodes
         measured = evaluate((e for e in played if (e.task.id, e.sample) in asked), progress.failed)
     show(measured, output)
-    output.result({**measured.to_dict(), "seconds": round(time.perf_counter() - began, 2)})
+    spent = sampler.usage.sampled_tokens
+    output.result({**measured.to_dict(), "sampled_tokens": spent, "seconds": round(time.perf_counter() - began, 2)})
 
 
 def demo(

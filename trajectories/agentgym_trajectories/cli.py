@@ -1,4 +1,4 @@
-"""The commands `collect`, `verify`, `select` and `export`."""
+"""The commands `collect`, `verify`, `select`, `pairs` and `export`."""
 
 import asyncio
 import functools
@@ -18,12 +18,19 @@ from agentgym.dialects import dialect as dialect_named
 from agentgym.sampling import Sampler, Scripted
 from agentgym.sampling.named import open_sampler
 from agentgym.tokens import Chat
+from agentgym_trajectories import pairs as pairing
 from agentgym_trajectories import select as selecting
 from agentgym_trajectories import verify as verifying
+from agentgym_trajectories.episode import play
 from agentgym_trajectories.export import export as export_trajectories
-from agentgym_trajectories.players import LocalPlayers, Players
+from agentgym_trajectories.players import LocalPlayers, Players, Program
 from agentgym_trajectories.rollout import Deadlines, Progress, Rollout, Sink
+from agentgym_trajectories.search import NAMED, search_named
 from agentgym_trajectories.store import Store
+
+_KEPT_PAIRS = """SELECT count(*), max(n), sum(margins) / sum(n), sum(confidences) / sum(n) FROM (
+    SELECT count(*) n, sum(margin) margins, sum(confidence) confidences FROM pairs JOIN episodes e ON e.id = chosen
+    WHERE name = ? AND dropped = '' GROUP BY env, env_args, task)"""
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run, as given to `agentgym collect --out`.")]
 PolicyOption = Annotated[str, typer.Option("--policy", help="oracle, DIRECTORY, vllm:DIRECTORY, vllm:URL, openai:MODEL.")]
@@ -33,6 +40,8 @@ TemperatureOption = Annotated[float, typer.Option("--temperature", min=0.0, help
 MaxTokensOption = Annotated[int, typer.Option("--max-tokens", min=1, help="Longest turn, in tokens.")]
 DialectOption = Annotated[str | None, typer.Option("--dialect", help="How calls are written; by default what the model speaks.")]
 ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=0, help="Episodes in flight; 0: as many as are worth it.")]
+SearchOption = Annotated[str | None, typer.Option("--search", help=f"Search a tree for each episode: {', '.join(NAMED)}.")]
+SimulationsOption = Annotated[int | None, typer.Option("--simulations", min=1, help="Of a search, for each tree.")]
 SelectionOption = Annotated[str | None, typer.Option("--selection", help="Only what this selection kept; default: everything.")]
 
 
@@ -54,6 +63,8 @@ def collect(
     dialect: DialectOption = None,
     guided: Annotated[bool, typer.Option("--guided", help="Hold tool calls to their schemas (vllm: policies).")] = False,
     workers: Annotated[Literal["local", "ray"], typer.Option("--workers", help="local, or all CPUs of a Ray cluster.")] = "local",
+    search: SearchOption = None,
+    simulations: SimulationsOption = None,
     env_arg: EnvArgOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -77,19 +88,21 @@ def collect(
         guided=guided,
     )
     sampler = opener()
-    output.say(f"Collecting {len(chosen)} tasks x {samples} of {env} ({split}) with {policy} into {out}.")
+    program, version = playing(sampler, search, simulations)
+    how = f"{policy} and {search}" if search else policy
+    output.say(f"Collecting {len(chosen)} tasks x {samples} of {env} ({split}) with {how} into {out}.")
     with Store(out, create=True) as store:
         held = settings(sampler, seed, temperature, max_tokens, dialect) | ({"guided": True} if guided else {})
-        store.hold_settings(env, arguments, sampler.version, held)
+        store.hold_settings(env, arguments, version, held)
         began = time.perf_counter()
-        players: Players = LocalPlayers(env, arguments, sampler, plan.deadlines)
+        players: Players = LocalPlayers(env, arguments, sampler, plan.deadlines, program, version)
         if workers == "ray":
             from agentgym_trajectories.cluster import RayPlayers  # Ray comes with an extra
 
-            players = RayPlayers(env, arguments, opener, sampler.version, plan.deadlines)
+            players = RayPlayers(env, arguments, opener, version, plan.deadlines, program)
         progress = play_all(plan, chosen, sampler, store, output, players)
-        totals = store.totals(env, arguments, sampler.version)
-        partial = len(store.missing(env, arguments, sampler.version)) if samples > 1 else 0
+        totals = store.totals(env, arguments, version)
+        partial = len(store.missing(env, arguments, version)) if samples > 1 else 0
     seconds = round(time.perf_counter() - began, 2)
     _tell(output, out, progress, totals, partial)
     output.result(_summary(out, progress, totals, partial) | {"seconds": seconds, "usage": msgspec.to_builtins(sampler.usage)})
@@ -154,6 +167,40 @@ def select(
     if kept:
         output.next_steps(f"agentgym train sft {run} --selection {name} --model MODEL --out runs/policy")
     output.result({"run": str(run), "selection": name, "kept": kept, "of": total, "dropped": reasons})
+
+
+def pairs(
+    run: RunArgument,
+    by: Annotated[list[str] | None, typer.Option("--by", metavar="NAME[:OPTION=VALUE,...]", help="In this order.")] = None,
+    name: Annotated[str, typer.Option("--name", help="What the pairs are called.")] = "default",
+    json: JsonOption = False,
+) -> None:
+    """Make preference pairs of search trees and groups of trajectories, with a recorded reason for each that is dropped.
+
+    Example: agentgym pairs runs/trees --by step:theta=0.2,visits=2 --by distinct --by cap:pairs=8
+    """
+    output = Output(json)
+    specs = by or ["step", "distinct", "cap"]
+    known: dict[str, type[pairing.Maker] | type[pairing.Filter]] = {**pairing.MAKERS, **pairing.FILTERS}
+    chosen = [selecting.parse(spec, known) for spec in specs]
+    makers = [c for c in chosen if isinstance(c, pairing.Maker)]
+    filters = [c for c in chosen if isinstance(c, pairing.Filter)]
+    if not makers:
+        raise UserError(f"nothing makes pairs: give one of {', '.join(pairing.MAKERS)} as --by")
+    output.say(f"Making pairs of {run} by {', then '.join(specs)}.")
+    with Store(run) as store:
+        store.add_pairs(name, pairing.make_pairs(store.groups(), makers, filters))
+        counts = store.query("SELECT dropped, count(*) n FROM pairs WHERE name = ? GROUP BY dropped ORDER BY n DESC", name)
+        told = store.query(_KEPT_PAIRS, name)[0]
+    reasons = dict(counts)
+    kept, total = reasons.pop("", 0), sum(n for _, n in counts)
+    output.table(("dropped", "why"), [(str(n), reason) for reason, n in list(reasons.items())[:12]])
+    output.say(f"Kept {kept} of {total} pairs as {name!r} in {run}.")
+    numbers: dict[str, float | None] = dict(zip(("tasks", "most_of_a_task", "margin", "confidence"), told, strict=True))
+    if kept:
+        output.table(("kept pairs", ""), [(what, f"{value:.3g}") for what, value in numbers.items()])
+        output.next_steps(f"agentgym train preference {run} --pairs {name} --model MODEL --out runs/policy")
+    output.result({"run": str(run), "pairs": name, "kept": kept, "of": total, "dropped": reasons, **numbers})
 
 
 def export(
@@ -222,6 +269,22 @@ def choose_tasks(env: str, arguments: dict[str, object], split: str, start: int,
     return tasks
 
 
+def playing(sampler: Sampler, search: str | None, simulations: int | None) -> tuple[Program, str]:
+    """How episodes are played, and the name of who plays them.
+
+    Raises:
+        UserError: there is no such search.
+    """
+    if search is None:
+        if simulations is not None:
+            raise UserError("--simulations belongs to a search: give --search too")
+        return play, sampler.version
+    chosen = search_named(search)
+    if simulations is not None:
+        chosen = chosen.with_simulations(simulations)
+    return chosen.play, chosen.version(sampler.version)
+
+
 def settings(sampler: Sampler, seed: int, temperature: float, max_tokens: int, dialect: str | None) -> dict[str, object]:
     """What makes an episode what it is, beside its key; for policies that are programs only the seed."""
     if isinstance(sampler, Scripted):
@@ -252,9 +315,9 @@ def play_all(
         loop.add_signal_handler(signal.SIGINT, interrupt)
         with output.progress() as bar:
             shown = bar.add_task("episodes", total=len(tasks) * plan.samples)
-            playing = players or LocalPlayers(plan.env, plan.env_args, sampler, plan.deadlines)
+            who = players or LocalPlayers(plan.env, plan.env_args, sampler, plan.deadlines)
             try:
-                return await plan.play(tasks, playing, sink, lambda p: bar.update(shown, completed=p.done), stop)
+                return await plan.play(tasks, who, sink, lambda p: bar.update(shown, completed=p.done), stop)
             finally:
                 await sampler.close()
                 loop.remove_signal_handler(signal.SIGINT)

@@ -19,7 +19,8 @@ from ray.exceptions import RayActorError, RayError
 
 from agentgym import Failure, SamplerFailure, UserError, WorkerFailure
 from agentgym.sampling import Sampler
-from agentgym_trajectories.players import Deadlines, LocalPlayer, LocalPlayers
+from agentgym_trajectories.episode import play
+from agentgym_trajectories.players import Deadlines, LocalPlayer, LocalPlayers, Program
 from agentgym_trajectories.process import carried, install
 from agentgym_trajectories.tree import Episode
 
@@ -38,13 +39,20 @@ class _Worker:
         env_args: Its arguments.
         opener: Opens the policy.
         deadlines: How long turns and episodes may take.
+        program: How an episode is played.
     """
 
     def __init__(
-        self, registration: bytes, env: str, env_args: dict[str, Any], opener: Callable[[], Sampler], deadlines: Deadlines
+        self,
+        registration: bytes,
+        env: str,
+        env_args: dict[str, Any],
+        opener: Callable[[], Sampler],
+        deadlines: Deadlines,
+        program: Program,
     ) -> None:
         install(registration)
-        self._players = LocalPlayers(env, env_args, opener(), deadlines)
+        self._players = LocalPlayers(env, env_args, opener(), deadlines, program)
         self._idle: list[LocalPlayer] = []
         self._started = False
 
@@ -78,13 +86,20 @@ class RayPlayers:
         opener: Opens the policy; has to be picklable, and is called by each worker.
         version: Of the policy.
         deadlines: How long turns and episodes may take.
+        program: How an episode is played.
     """
 
     def __init__(
-        self, env: str, env_args: dict[str, Any], opener: Callable[[], Sampler], version: str, deadlines: Deadlines
+        self,
+        env: str,
+        env_args: dict[str, Any],
+        opener: Callable[[], Sampler],
+        version: str,
+        deadlines: Deadlines,
+        program: Program = play,
     ) -> None:
         self.version, self.turns = version, 0
-        self._arguments = (carried(env), env, env_args, opener, deadlines)
+        self._arguments = (carried(env), env, env_args, opener, deadlines, program)
         self._load: dict[Any, int] = {}  # episodes in flight by living worker
         self._pending: dict[Any, asyncio.Task[None]] = {}  # workers that are being born
         self._stillborn = 0  # workers in a row that never lived

@@ -8,6 +8,7 @@ Durability: write-ahead log with synchronous=NORMAL. What was flushed survives t
 of power may cost the last moments, never the file.
 """
 
+import functools
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -19,10 +20,11 @@ from typing import Any
 import msgspec
 
 from agentgym import EnvironmentFailure, Failure, Task, UserError
+from agentgym_trajectories.pairs import Pair
 from agentgym_trajectories.tree import Episode, Node, Trajectory
 
 FILE = "episodes.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE toolsets (id INTEGER PRIMARY KEY, schemas TEXT NOT NULL UNIQUE);
 CREATE TABLE episodes (
@@ -47,6 +49,16 @@ CREATE TABLE selections (
 CREATE TABLE settings (
     env TEXT NOT NULL, env_args TEXT NOT NULL, version TEXT NOT NULL, settings TEXT NOT NULL,
     PRIMARY KEY (env, env_args, version)
+) WITHOUT ROWID;
+"""
+_SCHEMA_2 = """
+CREATE TABLE pairs (
+    name TEXT NOT NULL, number INTEGER NOT NULL,
+    chosen INTEGER NOT NULL REFERENCES episodes, chosen_leaf INTEGER NOT NULL,
+    rejected INTEGER NOT NULL REFERENCES episodes, rejected_leaf INTEGER NOT NULL,
+    first INTEGER NOT NULL, margin REAL NOT NULL, confidence REAL NOT NULL,
+    method TEXT NOT NULL, reason TEXT NOT NULL, dropped TEXT NOT NULL,
+    PRIMARY KEY (name, number)
 ) WITHOUT ROWID;
 """
 _INSERT = f"INSERT INTO episodes VALUES (NULL{', ?' * 20}) ON CONFLICT DO NOTHING"
@@ -156,6 +168,16 @@ class Store:
             self._db.execute("DELETE FROM selections WHERE name = ?", (name,))
             self._db.executemany("INSERT INTO selections VALUES (?, ?, ?, ?)", rows)
 
+    def add_pairs(self, name: str, verdicts: Iterable[tuple[Pair, str]]) -> None:
+        """Replace the pairs `name`: each with the reason why it was dropped, empty if it was kept."""
+        rows = []
+        for number, (pair, dropped) in enumerate(verdicts):
+            sides = (key for t in (pair.chosen, pair.rejected) for key in (t.episode.id, t.leaf.id))
+            rows.append((name, number, *sides, pair.first, pair.margin, pair.confidence, pair.method, pair.reason, dropped))
+        with self._transaction():
+            self._db.execute("DELETE FROM pairs WHERE name = ?", (name,))
+            self._db.executemany(f"INSERT INTO pairs VALUES ({', '.join('?' * 12)})", rows)
+
     # ---- reading -------------------------------------------------------------------------------------------------------
 
     def finished(self, env: str, env_args: dict[str, Any], version: str) -> set[tuple[str, int]]:
@@ -183,12 +205,18 @@ class Store:
     def episodes(self, env: str | None = None, env_args: dict[str, Any] | None = None, version: str = "") -> Iterator[Episode]:
         """All episodes, in the order of their end; with `env`, only those of this environment, its arguments and this policy."""
         self.flush()
-        query = """SELECT e.id, env, task_json, sample, version, env_args, vocabulary, schemas, nodes, drift, seconds
-                   FROM episodes e JOIN toolsets t ON t.id = e.toolset"""
-        where: tuple[str, ...] = ()
-        if env is not None:
-            query, where = f"{query} WHERE {_POLICY}", (env, _args(env_args or {}), version)
-        found = self._db.execute(f"{query} ORDER BY e.id", where)
+        if env is None:
+            return self._read()
+        return self._read(f"WHERE {_POLICY}", env, _args(env_args or {}), version)
+
+    def episode(self, row_id: int) -> Episode:
+        """The episode of this row."""
+        return next(self._read("WHERE e.id = ?", row_id))
+
+    def _read(self, where: str = "", *parameters: Any) -> Iterator[Episode]:
+        query = f"""SELECT e.id, env, task_json, sample, version, env_args, vocabulary, schemas, nodes, drift, seconds
+                    FROM episodes e JOIN toolsets t ON t.id = e.toolset {where} ORDER BY e.id"""
+        found = self._db.execute(query, parameters)
         tools: dict[str, tuple[dict[str, Any], ...]] = {}
         for row_id, env_id, task, sample, version, args, vocabulary, schemas, nodes, drift, seconds in found:
             if schemas not in tools:
@@ -218,6 +246,30 @@ class Store:
             for trajectory in episode.trajectories():
                 if kept is None or (episode.id, trajectory.leaf.id) in kept:
                     yield trajectory
+
+    def groups(self) -> Iterator[list[Episode]]:
+        """All episodes of one task, task after task, in the order of their first episodes."""
+        first: dict[tuple[str, str, str], list[int]] = {}
+        for row_id, *task in self.query("SELECT id, env, env_args, task FROM episodes ORDER BY id"):
+            first.setdefault((task[0], task[1], task[2]), []).append(row_id)
+        for ids in first.values():
+            yield [self.episode(i) for i in ids]
+
+    def pairs(self, name: str) -> Iterator[Pair]:
+        """The pairs of this name that were kept.
+
+        Raises:
+            UserError: there are no pairs of this name.
+        """
+        fields = "chosen, chosen_leaf, rejected, rejected_leaf, first, margin, confidence, method, reason, dropped"
+        rows = self.query(f"SELECT {fields} FROM pairs WHERE name = ? ORDER BY number", name)
+        if not rows:
+            raise UserError(f"{self.path} has no pairs {name!r}: make them with `agentgym pairs`")
+        episode = functools.lru_cache(maxsize=64)(self.episode)  # pairs of one task follow each other
+        for chosen, better, rejected, worse, first, margin, confidence, method, reason, dropped in rows:
+            if not dropped:
+                sides = episode(chosen).trajectory(better), episode(rejected).trajectory(worse)
+                yield Pair(*sides, first, margin, confidence, method, reason)
 
     def totals(self, env: str, env_args: dict[str, Any], version: str) -> dict[str, Any]:
         """Mean `success` and `reward`, `tokens` sampled and rewritten histories (`drift`) in all; None where there are none."""
@@ -266,9 +318,10 @@ class Store:
     def _migrate(self) -> None:
         self._db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
+        for missing in (_SCHEMA, _SCHEMA_2)[version:]:
+            for statement in missing.split(";"):
                 self._db.execute(statement)
+        if version < SCHEMA_VERSION:
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._db.execute("COMMIT")
         if version > SCHEMA_VERSION:

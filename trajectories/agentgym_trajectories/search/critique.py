@@ -37,7 +37,8 @@ class Critique:
             best = await self._best(walk, [actions[i].messages[0] for i in left])
             if best is None:
                 return ranks
-            ranks[left.pop(best)] = len(left) / (len(actions) - 1)
+            taken = left.pop(best)
+            ranks[taken] = len(left) / (len(actions) - 1)
         ranks[left[0]] = 0.0 if len(actions) > 1 else None
         return ranks
 

@@ -19,12 +19,14 @@ A selector is a frozen dataclass: its fields are its options, its docstring's fi
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 import pydantic
 
 from agentgym import UserError
 from agentgym_trajectories.tree import Trajectory
 
+T = TypeVar("T")
 Drop = Callable[[Trajectory, str], None]
 
 
@@ -57,8 +59,8 @@ def apply(trajectories: Iterable[Trajectory], selectors: Sequence[Selector]) -> 
     yield from dropped
 
 
-def parse(spec: str, known: Mapping[str, type[Selector]]) -> Selector:
-    """A selector from ``name`` or ``name:option=value,option=value``.
+def parse(spec: str, known: Mapping[str, type[T]]) -> T:
+    """A selector (or another frozen dataclass) from ``name`` or ``name:option=value,option=value``.
 
     Raises:
         UserError: no such selector, no such option, or a value of the wrong type.
