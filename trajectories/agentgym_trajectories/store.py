@@ -341,7 +341,7 @@ class Store:
             best.reward,
             str(best.leaf.end or ""),
             len(best.actions),
-            sum(len(n.token_ids or ()) for n in actions),
+            sum(len(n.token_ids or ()) + n.spent for n in actions),
             sum(len(n.errors) for n in actions),
             episode.drift,
             episode.seconds,

@@ -37,6 +37,7 @@ class Node(msgspec.Struct, omit_defaults=True, gc=False):
         cut: The action hit the token limit.
         visits: Of an action that a search tried: how many simulations went through it.
         value: The mean of what they returned, in units of the total reward; None before the first.
+        spent: Tokens sampled for it beside its own: near-duplicates that were merged into it, and what a critic wrote.
         rank: What a critic thinks of the action beside its siblings, 1 being the best of them and 0 the worst.
     """
 
@@ -58,6 +59,7 @@ class Node(msgspec.Struct, omit_defaults=True, gc=False):
     visits: int = 0
     value: float | None = None
     rank: float | None = None
+    spent: int = 0
 
 
 class Episode(msgspec.Struct):

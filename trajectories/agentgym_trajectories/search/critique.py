@@ -34,7 +34,8 @@ class Critique:
         ranks: list[float | None] = [None] * len(actions)
         left = list(range(len(actions)))
         while len(left) > 1:
-            best = await self._best(walk, [actions[i].messages[0] for i in left])
+            best, tokens = await self._best(walk, [actions[i].messages[0] for i in left])
+            actions[0].spent += tokens
             if best is None:
                 return ranks
             taken = left.pop(best)
@@ -42,7 +43,8 @@ class Critique:
         ranks[left[0]] = 0.0 if len(actions) > 1 else None
         return ranks
 
-    async def _best(self, walk: Walk, actions: Sequence[Message]) -> int | None:
+    async def _best(self, walk: Walk, actions: Sequence[Message]) -> tuple[int | None, int]:
+        """The best one's place, if the critic names one, and the tokens that it took."""
         sampler = self.judge or walk.sampler
         listed = "\n".join(f"{i}. {shown(a)}" for i, a in enumerate(actions, 1))
         messages = [*walk.messages, user(QUESTION.format(listed))]
@@ -51,12 +53,12 @@ class Critique:
             conversation = Conversation(sampler.chat)
             ids = conversation.observe(messages)[0]
             if sampler.context is not None and len(ids) >= sampler.context:
-                return None
+                return None, 0
         seed = zlib.crc32(b"%d/%d/critique/%d" % (walk.seed, walk.parent, len(actions)))
         (sample,) = await sampler.sample([SampleRequest(messages, (), ids, seed, walk.host.env)])
         found = re.search(r"\d+", sample.message.content)
         number = int(found[0]) if found else 0
-        return number - 1 if 1 <= number <= len(actions) else None
+        return (number - 1 if 1 <= number <= len(actions) else None), len(sample.token_ids or ())
 
 
 def shown(action: Message) -> str:

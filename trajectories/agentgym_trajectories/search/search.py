@@ -144,8 +144,10 @@ class _Growth:
         proposals = await asyncio.gather(*(s.walk.propose(self.search.width) for s in states))
         for state, samples in zip(states, proposals, strict=True):
             self.tokens += sum(len(s.token_ids or ()) for s in samples)
-            for sample, copies in _distinct(samples) if self.search.merge else ((s, 1) for s in samples):
-                state.edges.append(await self._take(state, sample, copies))
+            for same in _alike(samples) if self.search.merge else [[s] for s in samples]:
+                edge = await self._take(state, same[0])
+                edge.copies, edge.node.spent = len(same), sum(len(s.token_ids or ()) for s in same[1:])
+                state.edges.append(edge)
         if self.search.ranking is not None:
             await asyncio.gather(*(self._rank(s, self.search.ranking) for s in states))
         edges: list[Edge] = []
@@ -157,7 +159,7 @@ class _Growth:
             edge.pending -= 1
         return edges
 
-    async def _take(self, state: State, sample: Sample, copies: int) -> Edge:
+    async def _take(self, state: State, sample: Sample) -> Edge:
         host = state.walk.host
         assert isinstance(host, Branch)
         walk = state.walk.fork(host.fork())
@@ -165,7 +167,7 @@ class _Growth:
         node = self.episode.nodes[-2 if goes_on else -1]
         if goes_on and walk.full():
             goes_on = await walk.turn()  # writes down that the context is full
-        edge = Edge(node, state, state.earned + (node.reward or 0.0), copies=copies)
+        edge = Edge(node, state, state.earned + (node.reward or 0.0))
         if goes_on:
             edge.state = State(walk, edge)
         else:
@@ -202,16 +204,12 @@ def _pend(target: State | Edge, count: int) -> None:
         passed.pending += count
 
 
-def _distinct(samples: Iterable[Sample]) -> list[tuple[Sample, int]]:
-    """Near-duplicates merged: the first of each, and how many there are.
-
-    Two actions are the same that make the same calls with the same arguments and say the same words, thoughts, case, spaces and
-    punctuation aside.
-    """
+def _alike(samples: Iterable[Sample]) -> list[list[Sample]]:
+    """Near-duplicates together: the same calls with the same arguments and the same words; thoughts, case and punctuation aside."""
     found: dict[str, list[Sample]] = {}
     for sample in samples:
         found.setdefault(_gist(sample.message), []).append(sample)
-    return [(same[0], len(same)) for same in found.values()]
+    return list(found.values())
 
 
 def _gist(message: Message) -> str:
