@@ -95,6 +95,8 @@ def test_a_minimum_of_visits_stands_beside_the_gap() -> None:
     assert said(Step(theta=0.1, visits=2)([episode])) == [("solid", "weak")]
     assert said(Step(theta=0.6, visits=1)([episode])) == [("lucky", "weak")]
     (pair,) = Step(visits=2)([episode])
+    assert pair.confidence == 1.0
+    (pair,) = Step(visits=2, visited=True)([episode])
     assert pair.confidence == pytest.approx(1 / (1 + 6 / 8))  # MCTS-DPO
     assert pair.reason == "0.700 over 8 visits, 0.200 over 6"
 

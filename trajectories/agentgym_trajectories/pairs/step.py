@@ -14,13 +14,14 @@ class Step(Maker):
     """Two actions tried in one state, whose values differ (Agent Q, arXiv:2408.07199, algorithm 1; iTool with ``ends``).
 
     Values are means of returns, never sums, so that an action is not better for being visited more often; an action that no
-    simulation went through is in no pair. Confidence is that of MCTS-DPO (arXiv:2405.00451): ``1 / (1 + N_l / max(1, N_w))``.
+    simulation went through is in no pair.
 
     Attributes:
         theta: Least difference.
         visits: Each of both has been visited so often.
         alpha: Of the mean of returns against the critic's rank, where there is one.
         ends: Only the best against the worst of a state.
+        visited: Confidence by visits, that of MCTS-DPO (arXiv:2405.00451): ``1 / (1 + N_l / max(1, N_w))``; else it is 1.
         mended: Only where the action before was a mistake: what corrects the course against what does not.
     """
 
@@ -28,6 +29,7 @@ class Step(Maker):
     visits: int = 1
     alpha: float = 1.0
     ends: bool = False
+    visited: bool = False
     mended: bool = False
 
     def __call__(self, group: Sequence[Episode]) -> Iterator[Pair]:
@@ -47,7 +49,7 @@ class Step(Maker):
             gap = self._quality(better) - self._quality(worse)
             if gap >= self.theta and gap > 0:
                 chosen, rejected = episode.trajectory(better.id), episode.trajectory(worse.id)
-                confidence = 1 / (1 + worse.visits / max(1, better.visits))
+                confidence = 1 / (1 + worse.visits / max(1, better.visits)) if self.visited else 1.0
                 why = f"{self._quality(better):.3f} over {better.visits} visits, {self._quality(worse):.3f} over {worse.visits}"
                 yield Pair(chosen, rejected, len(chosen.actions) - 1, gap, confidence, "step", why)
 

@@ -205,7 +205,7 @@ def _pend(target: State | Edge, count: int) -> None:
 
 
 def _alike(samples: Iterable[Sample]) -> list[list[Sample]]:
-    """Near-duplicates together: the same calls with the same arguments and the same words; thoughts, case and punctuation aside."""
+    """Near-duplicates together: the same calls with the same arguments, the same words, case and punctuation aside."""
     found: dict[str, list[Sample]] = {}
     for sample in samples:
         found.setdefault(_gist(sample.message), []).append(sample)
