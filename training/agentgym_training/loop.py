@@ -1,0 +1,231 @@
+"""Iterative training: collect, find what the policy lacks, search there, pair, train, evaluate, and again with the new policy.
+
+Everything of a round lies in its folder: the store of its episodes, trees and pairs, the policy that it was played with or that came
+of it, and one JSON file for each stage that is done. A stage that is not done is begun again where it stood, so the command that
+was killed at any point goes on when it is given again, with the same result: seeds are those of recipe, round and task.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agentgym import UserError
+from agentgym.cli.output import Output
+from agentgym.sampling import oracle
+from agentgym.sampling.transformers import TransformersSampler, load_tokenizer
+from agentgym_trajectories import pairs as pairing
+from agentgym_trajectories import select as selecting
+from agentgym_trajectories.cli import choose_tasks, play_all
+from agentgym_trajectories.pairs import Pair, make_pairs
+from agentgym_trajectories.players import LocalPlayers
+from agentgym_trajectories.rollout import Memory, Rollout
+from agentgym_trajectories.search import search_named
+from agentgym_trajectories.store import Store
+from agentgym_trajectories.tree import Trajectory
+
+from .evaluate import evaluate
+from .nano import init_model
+from .preference import train_preference
+from .recipe import Recipe
+from .rows import pair_rows, training_rows
+from .sft import train_sft
+
+PAIRS = "loop"
+CONCURRENCY = 64
+SAVE_STEPS = 50  # between checkpoints, from which a killed training goes on
+
+
+@dataclass
+class Loop:
+    """A recipe being carried out.
+
+    Attributes:
+        recipe: What to do.
+        out: Directory for everything.
+        seed: Of everything: another seed takes other training tasks, weights and batches; evaluation tasks stay.
+        output: Where progress is told.
+    """
+
+    recipe: Recipe
+    out: Path
+    seed: int
+    output: Output
+
+    def run(self) -> dict[str, Any]:
+        """All rounds. Returns ``rounds`` (of each `success` on validation tasks, `sampled_tokens` and `pairs`), ``best`` (the round
+        whose policy is kept), ``success`` on test tasks of the first and the best policy, and the best ``policy``."""
+        self._same_recipe()
+        first = policy = self._first_policy()
+        began = self._success(policy, "validation", self.out / "start.json")
+        rounds: list[dict[str, Any]] = []
+        policies, best = [policy], 0
+        for number in range(1, self.recipe.rounds + 1):
+            folder = self.out / f"round-{number}"
+            found = self._round(number, folder, first, policy)
+            if found["pairs"]:
+                policy = folder / "policy"
+                found["success"] = self._success(policy, "validation", folder / "validation.json")
+            else:
+                found["success"] = rounds[-1]["success"] if rounds else began  # there was nothing to learn from
+            rounds.append(found)
+            policies.append(policy)
+            self._tell(number, found)
+            scores = [began, *(r["success"] for r in rounds)]
+            best = max(range(len(scores)), key=lambda i: scores[i])
+            if number - best >= self.recipe.patience:
+                self.output.say(f"No better validation for {self.recipe.patience} rounds: stopping.")
+                break
+        tested = {
+            "start": self._success(first, "test", self.out / "test-start.json"),
+            "best": self._success(policies[best], "test", self.out / "test-best.json"),
+        }
+        return {"rounds": rounds, "start": began, "best": best, "success": tested, "policy": str(policies[best])}
+
+    # ---- stages --------------------------------------------------------------------------------------------------------
+
+    def _first_policy(self) -> Path:
+        if self.recipe.policy is not None:
+            return self.recipe.policy
+        warmup, folder = self.recipe.warmup, self.out / "warmup"
+
+        def make() -> dict[str, Any]:
+            with Store(folder, create=True) as store:
+                self._collect(store, "oracle", 0, warmup.tasks, 1)
+                gold = [t for t in store.trajectories() if t.success]
+            init_model([(t.messages, t.episode.tools) for t in gold], folder / "base", self.seed, warmup.copy_steps)
+            rows = training_rows(gold, load_tokenizer(folder / "base"))
+            config = warmup.sft.model_copy(update={"seed": self.seed, "save_steps": SAVE_STEPS})
+            return train_sft(folder / "base", rows, folder / "policy", config, resume=True)
+
+        self._stage(folder / "warmup.json", "Warm-up: a policy from oracle episodes.", make)
+        return folder / "policy"
+
+    def _round(self, number: int, folder: Path, first: Path, policy: Path) -> dict[str, Any]:
+        """Everything but the evaluation."""
+        recipe = self.recipe
+        start = recipe.warmup.tasks + (number - 1) * recipe.tasks
+
+        def collect() -> dict[str, Any]:
+            with Store(folder, create=True) as store:
+                if recipe.demonstrations:
+                    self._collect(store, "oracle", start, recipe.tasks, 1)
+                if recipe.samples:
+                    self._collect(store, str(policy), start, recipe.tasks, recipe.samples)
+                if recipe.search is not None:
+                    self._search(store, policy, start)
+                tokens = store.query("SELECT coalesce(sum(tokens), 0) FROM episodes WHERE version != 'oracle'")[0][0]
+                found = len(list(self._learn_from([store]))) if recipe.sft else self._pair(store)
+                return {"sampled_tokens": tokens, "pairs": found}
+
+        found = self._stage(folder / "collected.json", f"Round {number}: collecting with {policy}.", collect)
+        if found["pairs"]:
+            self._stage(
+                folder / "trained.json",
+                f"Round {number}: training on {found['pairs']} {'trajectories' if recipe.sft else 'pairs'} and earlier rounds'.",
+                lambda: self._train(number, folder, first, policy),
+            )
+        return dict(found)
+
+    def _collect(self, store: Store, policy: str, start: int, count: int, samples: int) -> None:
+        recipe = self.recipe
+        tasks = choose_tasks(recipe.env, recipe.env_args, "train", self._offset() + start, count)
+        plan = Rollout(recipe.env, recipe.env_args, samples, self.seed, CONCURRENCY)
+        play_all(plan, tasks, oracle() if policy == "oracle" else self._sampler(Path(policy)), store, self.output)
+
+    def _search(self, store: Store, policy: Path, start: int) -> None:
+        """Trees for the tasks that the policy does not solve every time."""
+        recipe, chosen = self.recipe, self.recipe.search
+        assert chosen is not None
+        sampler = self._sampler(policy)
+        search = search_named(chosen.name).with_simulations(chosen.simulations)
+        search = replace(search, width=chosen.width or search.width, ranking=search.ranking if chosen.critic else None)
+        tasks = choose_tasks(recipe.env, recipe.env_args, "train", self._offset() + start, recipe.tasks)
+        if recipe.samples:
+            solved = store.query("SELECT task, avg(success) FROM episodes WHERE version = ? GROUP BY task", sampler.version)
+            weak = {task for task, success in solved if success < recipe.deficient}
+            tasks = type(tasks).of(t for t in tasks if t.id in weak)
+        plan = Rollout(recipe.env, recipe.env_args, 1, self.seed, CONCURRENCY)
+        version = search.version(sampler.version)
+        players = LocalPlayers(recipe.env, recipe.env_args, sampler, plan.deadlines, search.play, version)
+        play_all(plan, tasks, sampler, store, self.output, players)
+
+    def _pair(self, store: Store) -> int:
+        known: dict[str, Any] = {**pairing.MAKERS, **pairing.FILTERS}
+        chosen = [selecting.parse(spec, known) for spec in self.recipe.pairs]
+        makers = [c for c in chosen if isinstance(c, pairing.Maker)]
+        filters = [c for c in chosen if isinstance(c, pairing.Filter)]
+        store.add_pairs(PAIRS, make_pairs(store.groups(), makers, filters))
+        return int(store.query("SELECT count(*) FROM pairs WHERE name = ? AND dropped = ''", PAIRS)[0][0])
+
+    def _train(self, number: int, folder: Path, first: Path, policy: Path) -> dict[str, Any]:
+        recipe, out = self.recipe, folder / "policy"
+        seeded = {"seed": self.seed + number, "save_steps": SAVE_STEPS}
+        stores = [Store(f) for f in self._buffer(number)]
+        try:
+            if recipe.sft is not None:
+                rows = training_rows(self._learn_from(stores), load_tokenizer(policy))
+                return train_sft(policy, rows, out, recipe.sft.model_copy(update=seeded), resume=True)
+            assert recipe.preference is not None
+            reference = {"logged": "logged", "previous": "initial", "first": str(first)}[recipe.reference]
+            config = recipe.preference.model_copy(update=seeded | {"reference": reference})
+            pairs: Iterator[Pair] = (p for store in stores for p in store.pairs(PAIRS))
+            return train_preference(policy, pair_rows(pairs, load_tokenizer(policy)), out, config, resume=True)
+        finally:
+            for store in stores:
+                store.close()
+
+    def _buffer(self, number: int) -> list[Path]:
+        """The rounds to learn from; each holds what one version of the policy did."""
+        folders = [self.out / f"round-{n}" for n in range(max(1, number - self.recipe.buffer + 1), number + 1)]
+        return [f for f in folders if json.loads((f / "collected.json").read_text())["pairs"]]
+
+    def _learn_from(self, stores: list[Store]) -> Iterator[Trajectory]:
+        """Own trajectories that succeeded, each once (rejection sampling)."""
+        own = (t for store in stores for t in store.trajectories() if t.episode.version != "oracle" and t.success)
+        return (t for t, reason in selecting.apply(own, [selecting.Duplicates()]) if not reason)
+
+    def _success(self, policy: Path, split: str, file: Path) -> float:
+        recipe = self.recipe
+
+        def measure() -> dict[str, Any]:
+            tasks = choose_tasks(recipe.env, recipe.env_args, split, 0, recipe.validation if split == "validation" else recipe.test)
+            sink, sampler = Memory(), self._sampler(policy, 0.0)
+            progress = play_all(Rollout(recipe.env, recipe.env_args, 1, 0, CONCURRENCY), tasks, sampler, sink, self.output)
+            return evaluate(sink.episodes, progress.failed).to_dict()
+
+        return float(self._stage(file, f"Evaluating {policy} ({split}).", measure)["success"])
+
+    # ---- inside --------------------------------------------------------------------------------------------------------
+
+    def _stage(self, file: Path, what: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The result of a stage, from its file if it is done."""
+        if not file.exists():
+            self.output.say(what)
+            result = work()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = file.with_suffix(".part")
+            unfinished.write_text(json.dumps(result))
+            unfinished.replace(file)
+        return dict(json.loads(file.read_text()))
+
+    def _same_recipe(self) -> None:
+        now = {"seed": self.seed, "recipe": self.recipe.model_dump(mode="json")}
+        file = self.out / "recipe.json"
+        if file.exists() and json.loads(file.read_text()) != now:
+            raise UserError(f"{self.out} was made with another recipe or seed: give the same, or choose another --out")
+        self._stage(file, f"A loop in {self.out}.", lambda: now)
+
+    def _sampler(self, policy: Path, temperature: float | None = None) -> TransformersSampler:
+        heat = self.recipe.temperature if temperature is None else temperature
+        return TransformersSampler(policy, temperature=heat, max_tokens=self.recipe.max_tokens, max_batch=CONCURRENCY)
+
+    def _offset(self) -> int:
+        """The first training task: seeds have tasks of their own."""
+        return self.seed * 1_000_000
+
+    def _tell(self, number: int, found: dict[str, Any]) -> None:
+        tokens, pairs = found["sampled_tokens"], found["pairs"]
+        what = "trajectories" if self.recipe.sft else "pairs"
+        self.output.say(f"Round {number}: success {found['success']:.1%} on validation, {tokens:,} tokens, {pairs} {what}.")
