@@ -17,7 +17,7 @@ MAX_ACTIONS = 50
 MAX_NUMBERS = 256  # in one observation
 FIXED = frozenset({"action_space", "observation_space", "spec", "metadata", "render_mode", "_np_random", "_np_random_seed"})
 _WRAPPERS = {"_action_space", "_observation_space", "_metadata", "_cached_spec", "_saved_kwargs"}
-_WRAPPERS |= {"checked_reset", "checked_step", "checked_render"}  # what the checker has seen changes no game
+_WRAPPERS |= {"_previous_data", "checked_data_reuse", "checked_reset", "checked_step", "checked_render"}  # the checker's
 
 
 def make_game(game: Game, arguments: dict[str, Any]) -> gymnasium.Env[Any, Any]:
