@@ -173,7 +173,7 @@ def test_a_dead_end_scores_nothing_and_only_the_treasure_scores() -> None:
         assert info["success"]
 
 
-NOTE = re.compile(r"(\w+): (not )?(\w+)")
+NOTE = re.compile(r"(\w+): (not )?(\w+)( key)?")
 
 
 class Reader:
@@ -184,12 +184,10 @@ class Reader:
         self.right: dict[str, set[str]] = {}
         self.wrong: dict[str, set[str]] = {}
 
-    def choose(self, words: list[str], *rooms: str) -> str:
-        for room in rooms:
-            if told := self.right.get(room, set()) & set(words):
-                return min(told)
-        excluded = {w for room in rooms for w in self.wrong.get(room, ())}
-        return self.rng.choice([w for w in words if w not in excluded])
+    def choose(self, words: list[str], where: str) -> str:
+        if told := self.right.get(where):
+            return min(told)
+        return self.rng.choice([w for w in words if w not in self.wrong.get(where, ())])
 
     def play(self, env: KeyDoor, task: Any) -> bool:
         env.reset(options={"task": task})
@@ -197,7 +195,8 @@ class Reader:
         while not ended:
             room, place = env.rooms[env.state.room], env.state
             if room.note and not place.read:
-                for name, negated, word in NOTE.findall(room.note):
+                for named, negated, word, key in NOTE.findall(room.note):
+                    name = room.name + key if key else named
                     (self.wrong if negated else self.right).setdefault(name, set()).add(word)
             action = call("look") if room.note and not place.read else self.act(room, place)
             *_, terminated, truncated, info = env.step(assistant("", action) if action else assistant("I am stuck."))
@@ -214,7 +213,7 @@ class Reader:
             if locks:
                 door = self.choose(list(locks.values()), room.name)
                 return call("take", key=next(k for k, colour in locks.items() if colour == door))
-            return call("take", key=self.choose(list(room.keys), *self.right, *self.wrong))
+            return call("take", key=self.choose(list(room.keys), room.name + " key"))
         if locks or not room.doors:
             return None
         return call("go", door=self.choose([d.colour for d in room.doors], room.name))

@@ -43,7 +43,7 @@ class _Builder:
         here, metals = len(self.doors), self._draw(METALS)
         if key_before:
             # The locks are not to be seen from here: the note has to name the metal.
-            self._hint(here, here + 1, metals, kind=" key")
+            self._hint(here, here + 1, metals)
             self._open_room()
             self._put_box(here, metals)
             self._add_doors(self.rng.sample(COLOURS, len(metals)), metals)
@@ -60,14 +60,17 @@ class _Builder:
     def _put_box(self, room: int, metals: list[str]) -> None:
         self.keys[room] = tuple(self.rng.sample(metals, len(metals)))
 
-    def _hint(self, seen: int, meant: int, words: list[str], kind: str = "") -> None:
-        """Maybe say which of `words` is right in the room `meant`, on a note that hangs in `seen` or before it."""
+    def _hint(self, seen: int, meant: int, words: list[str]) -> None:
+        """Maybe say which of `words` is right in the room `meant`: here, or for a door of this room in a room before."""
         share = self.rng.random()
         if share >= _SAID + _EXCLUDED:
             return
-        where = self.rng.randrange(seen) if seen and self.rng.random() < _EARLIER else seen
         said = words[0] if share < _SAID else f"not {words[1]}"
-        self.notes[where].append(f"{self.names[meant]}: {said}{kind}.")
+        if meant > seen:  # the key lies here; before this room nobody could know whose key comes next
+            self.notes[seen].append(f"{self.names[meant]}: {said} key.")
+            return
+        where = self.rng.randrange(seen) if seen and self.rng.random() < _EARLIER else seen
+        self.notes[where].append(f"{self.names[meant]}: {said}.")
 
     def _add_doors(self, colours: list[str], locks: list[str]) -> None:
         """Doors of the next room on the way, in random order: the first leads on, the others astray."""

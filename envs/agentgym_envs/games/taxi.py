@@ -5,7 +5,7 @@ from typing import Any
 
 from gymnasium.envs.toy_text.taxi import MAP, TaxiEnv
 
-from agentgym import Message, Task, Tasks, assistant, call, procedural
+from agentgym import Message, Task, assistant, call
 
 from .tables import best_actions
 from .text import TextGame
@@ -28,10 +28,6 @@ class Taxi(TextGame):
 
     def __init__(self) -> None:
         super().__init__()
-
-    def tasks(self, split: str = "train") -> Tasks:
-        """Endless draws from the 300 starts, each of which belongs to one split."""
-        return procedural(self.make_task, split)
 
     def make_task(self, rng: random.Random) -> Task:
         """One of the 300 starts: anywhere, with the passenger at one stand and their destination another one."""

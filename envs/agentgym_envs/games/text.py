@@ -46,7 +46,6 @@ class TextGame(Environment):
 
     instructions = "Play the game with the tool. An answer without a call gives up."
     rubric = Rubric(reward=1.0, won=0.0)
-
     max_turns = 100
     game: Game
     actions: tuple[str, ...] = ()
@@ -81,8 +80,6 @@ class TextGame(Environment):
     def won(self, reward: float) -> bool:
         """Whether the game's last reward is that of a win."""
         return reward > 0
-
-    # ---- the environment's side ----------------------------------------------------------------------------------------
 
     def begin(self, task: Task) -> str:
         """The task, and what is to be seen at its start."""
