@@ -90,20 +90,31 @@ def test_the_oracle_goes_on_after_a_detour_and_says_when_it_is_stuck() -> None:
     env = KeyDoor()
     outcomes = Counter()
     for i, task in enumerate(env.tasks()[:150]):
-        rng = random.Random(i)
         env.reset(options={"task": task})
         env.step(assistant("", call("go", door="purple")))
-        for _ in range(2):
-            possible = [m for m, there in moves(env.rooms, env.state) if there.room != TREASURE]
-            if possible:
-                wanted = rng.choice(possible)
-                env.step(assistant("", call(wanted.kind, **{"key" if wanted.kind == "take" else "door": wanted.what})))
+        if not wander(env, random.Random(i), 2):
+            outcomes["trapped"] += 1
+            continue
         solvable = way_out(env.rooms, env.state) is not None
         solved, turns = finish(env)
         assert solved is solvable
         assert solvable or [t.content for t in turns] == ["I am stuck."]
         outcomes[solvable] += 1
-    assert min(outcomes[True], outcomes[False]) > 20
+    assert min(outcomes[True], outcomes[False], outcomes["trapped"]) > 5
+
+
+def wander(env: KeyDoor, rng: random.Random, steps: int) -> bool:
+    """Some random moves, none of them to the treasure; False when they end the episode."""
+    for _ in range(steps):
+        wanted = rng.choice([m for m, there in moves(env.rooms, env.state) if there.room != TREASURE])
+        what = {"key" if wanted.kind == "take" else "door": wanted.what}
+        observation, _, terminated, _, info = env.step(assistant("", call(wanted.kind, **what)))
+        if terminated:
+            assert observation.messages[0].content.endswith("You are trapped.")
+            assert not info["success"]
+            assert not list(moves(env.rooms, env.state))
+            return False
+    return True
 
 
 def test_the_world_answers_as_it_should() -> None:
@@ -127,10 +138,10 @@ def test_the_world_answers_as_it_should() -> None:
     ]
     assert say(call("take", key="gold"), call("unlock", door="red")) == [
         "You have the gold key. The box is shut.",
-        "The key breaks.",
+        "The key breaks. You are trapped.",
     ]
     assert say(call("take", key="iron"), call("unlock", door="red"), call("go", door="red"), call("go", door="white"))[-1] == (
-        "You are in the cell. Doors: none."
+        "You are in the cell. Doors: none. You are trapped."
     )
     assert say(call("take", key="iron"), call("unlock", door="red"), call("go", door="red"), call("go", door="green"))[-1] == (
         "You found the treasure."

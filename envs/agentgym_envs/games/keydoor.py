@@ -8,7 +8,7 @@ import msgspec
 from agentgym import Environment, Message, Rubric, Task, Tasks, UserError, assistant, call, procedural, tool
 
 from .builder import DEPTHS, build
-from .dungeon import TREASURE, Move, Place, Room, after, way_out
+from .dungeon import TREASURE, Move, Place, Room, after, moves, way_out
 
 LEVELS = tuple(DEPTHS)
 
@@ -19,7 +19,7 @@ class KeyDoor(Environment):
     Notes tell which door or key is right, or one that is wrong, in their own room or in a later one. About every fourth choice
     no note speaks: only trying tells, so that returning to a state and searching on from it pays. An agent that follows all
     notes and guesses where they are silent solves 48 % (69, 45, 34 % by level), one that only guesses 10 %. Solved means that
-    the treasure was found; there is no other reward. An answer in text gives up.
+    the treasure was found; there is no other reward. A place where nothing can be done ends the episode; an answer in text gives up.
 
     Args:
         level: How many choices cannot be taken back: "easy" (2 or 3), "medium" (4 to 6), "hard" (7 to 9); None mixes all.
@@ -68,13 +68,13 @@ class KeyDoor(Environment):
     def take(self, key: str) -> str:
         """Take a key out of the box."""
         self._move(Move("take", key))
-        return f"You have the {key} key. The box is shut."
+        return self._then(f"You have the {key} key. The box is shut.")
 
     @tool
     def unlock(self, door: str) -> str:
         """Unlock a door with your key."""
         self._move(Move("unlock", door))
-        return f"The {door} door is open." if self.state.open == door else "The key breaks."
+        return self._then(f"The {door} door is open." if self.state.open == door else "The key breaks.")
 
     @tool
     def go(self, door: str) -> str:
@@ -83,7 +83,7 @@ class KeyDoor(Environment):
         if self.state.room == TREASURE:
             self.end()
             return "You found the treasure."
-        return _look(self._room)
+        return self._then(_look(self._room))
 
     # ---- how it is judged ------------------------------------------------------------------------------------------------
 
@@ -110,6 +110,13 @@ class KeyDoor(Environment):
 
     def _move(self, move: Move) -> None:
         self.state = after(self.rooms, self.state, move)
+
+    def _then(self, seen: str) -> str:
+        """Ends the episode where nothing at all can be done any more: no turns are spent on rattling at doors."""
+        if any(True for _ in moves(self.rooms, self.state)):
+            return seen
+        self.end()
+        return f"{seen} You are trapped."
 
 
 def _look(room: Room) -> str:
