@@ -18,8 +18,10 @@ class KeyDoor(Environment):
 
     Notes tell which door or key is right, or one that is wrong, in their own room or in a later one. About every fourth choice
     no note speaks: only trying tells, so that returning to a state and searching on from it pays. An agent that follows all
-    notes and guesses where they are silent solves 48 % (69, 45, 34 % by level), one that only guesses 10 %. Solved means that
-    the treasure was found; there is no other reward. A place where nothing can be done ends the episode; an answer in text gives up.
+    notes and guesses where they are silent solves 48 % (69, 45, 34 % by level), one that only guesses 10 %.
+
+    Solved means that the treasure was found; there is no other reward. Where nothing can be done any more the episode ends; an
+    answer in text gives up.
 
     Args:
         level: How many choices cannot be taken back: "easy" (2 or 3), "medium" (4 to 6), "hard" (7 to 9); None mixes all.
