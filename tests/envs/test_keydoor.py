@@ -206,9 +206,8 @@ class Reader:
         while not ended:
             room, place = env.rooms[env.state.room], env.state
             if room.note and not place.read:
-                for named, negated, word, key in NOTE.findall(room.note):
-                    name = room.name + key if key else named
-                    (self.wrong if negated else self.right).setdefault(name, set()).add(word)
+                for name, negated, word, key in NOTE.findall(room.note):
+                    (self.wrong if negated else self.right).setdefault(name + key, set()).add(word)
             action = call("look") if room.note and not place.read else self.act(room, place)
             *_, terminated, truncated, info = env.step(assistant("", action) if action else assistant("I am stuck."))
             ended = terminated or truncated
@@ -221,10 +220,7 @@ class Reader:
         if place.key and place.key in locks:
             return call("unlock", door=locks[place.key])
         if room.keys and not place.shut and not place.key:
-            if locks:
-                door = self.choose(list(locks.values()), room.name)
-                return call("take", key=next(k for k, colour in locks.items() if colour == door))
-            return call("take", key=self.choose(list(room.keys), room.name + " key"))
+            return call("take", key=self.choose(list(room.keys), f"{room.name} key"))
         if locks or not room.doors:
             return None
         return call("go", door=self.choose([d.colour for d in room.doors], room.name))

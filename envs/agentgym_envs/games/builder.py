@@ -6,7 +6,7 @@ from .dungeon import COLOURS, METALS, TREASURE, Door, Room
 
 DEPTHS = {"easy": (2, 3), "medium": (4, 6), "hard": (7, 9)}  # irreversible choices, the least and the most
 NAMES = ("hall", "cellar", "attic", "kitchen", "tower", "cave", "crypt", "chapel", "library", "stable", "armoury", "bath")
-_SAID, _EXCLUDED, _EARLIER = 0.45, 0.3, 0.35  # shares: the note names the right one, a wrong one; it hangs in a room before
+_SAID, _EXCLUDED, _EARLIER = 0.5, 0.25, 0.25  # shares: the note names the right one, a wrong one; it hangs in a room before
 
 
 class _Builder:
@@ -34,43 +34,30 @@ class _Builder:
 
     def _open_room(self) -> None:
         """One choice: of a door."""
-        here, colours = len(self.doors), self._draw(COLOURS)
-        self._hint(here, here, colours)
+        colours = self._draw(COLOURS)
+        self._hint(len(self.doors), colours)
         self._add_doors(colours, [""] * len(colours))
 
     def _locked_rooms(self, key_before: bool) -> None:
         """Two choices, of the key and of its lock; or three: the key lies a room before, whose doors are one more."""
-        here, metals = len(self.doors), self._draw(METALS)
+        metals = self._draw(METALS)
+        self.keys[len(self.doors)] = tuple(self.rng.sample(metals, len(metals)))
+        self._hint(len(self.doors), metals, " key")
         if key_before:
-            # The locks are not to be seen from here: the note has to name the metal.
-            self._hint(here, here + 1, metals)
             self._open_room()
-            self._put_box(here, metals)
-            self._add_doors(self.rng.sample(COLOURS, len(metals)), metals)
-        else:
-            colours = self.rng.sample(COLOURS, len(metals))
-            self._hint(here, here, colours)
-            self._put_box(here, metals)
-            self._add_doors(colours, metals)
+        self._add_doors(self.rng.sample(COLOURS, len(metals)), metals)
 
     def _draw(self, words: tuple[str, ...]) -> list[str]:
         """Two or three of `words`; the first is the right one."""
         return self.rng.sample(words, 3 if self.rng.random() < 0.3 else 2)
 
-    def _put_box(self, room: int, metals: list[str]) -> None:
-        self.keys[room] = tuple(self.rng.sample(metals, len(metals)))
-
-    def _hint(self, seen: int, meant: int, words: list[str]) -> None:
-        """Maybe say which of `words` is right in the room `meant`: here, or for a door of this room in a room before."""
+    def _hint(self, room: int, words: list[str], what: str = "") -> None:
+        """Maybe say which of `words` is right in a room, or one that is wrong, on a note in this room or before it."""
         share = self.rng.random()
-        if share >= _SAID + _EXCLUDED:
-            return
-        said = words[0] if share < _SAID else f"not {words[1]}"
-        if meant > seen:  # the key lies here; before this room nobody could know whose key comes next
-            self.notes[seen].append(f"{self.names[meant]}: {said} key.")
-            return
-        where = self.rng.randrange(seen) if seen and self.rng.random() < _EARLIER else seen
-        self.notes[where].append(f"{self.names[meant]}: {said}.")
+        if share < _SAID + _EXCLUDED:
+            where = self.rng.randrange(room) if room and self.rng.random() < _EARLIER else room
+            said = words[0] if share < _SAID else f"not {words[1]}"
+            self.notes[where].append(f"{self.names[room]}: {said}{what}.")
 
     def _add_doors(self, colours: list[str], locks: list[str]) -> None:
         """Doors of the next room on the way, in random order: the first leads on, the others astray."""
