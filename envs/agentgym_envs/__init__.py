@@ -6,4 +6,8 @@ from agentgym import register
 def register_environments() -> None:
     """Called through the entry point group ``agentgym.environments``."""
     register("desk/Orders-v0", "agentgym_envs.desk.env:Orders")
+    register("games/Blackjack-v0", "agentgym_envs.games.blackjack:Blackjack")
+    register("games/FrozenLake-v0", "agentgym_envs.games.frozen_lake:FrozenLake")
+    register("games/KeyDoor-v0", "agentgym_envs.games.keydoor:KeyDoor")
+    register("games/Taxi-v0", "agentgym_envs.games.taxi:Taxi")
     register("instruct/Verifiable-v0", "agentgym_envs.instruct.env:Verifiable")
