@@ -88,8 +88,9 @@ def sft(
     output = Output(json)
     from agentgym.sampling.transformers import load_tokenizer
 
+    from .base import Lora
     from .rows import mixed, training_rows
-    from .sft import Lora, Sft, train_sft
+    from .sft import Sft, train_sft
 
     if not resume:
         _refuse_existing(out)
