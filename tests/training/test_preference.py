@@ -1,21 +1,9 @@
-import copy
-import dataclasses
 import json
 import random
-import shutil
 
 import pytest
-import torch
-from pydantic import ValidationError
-from safetensors.torch import load_file
-from trl import DPOTrainer, KTOConfig, KTOTrainer
 
-from agentgym import UserError
-from agentgym.sampling.transformers import load, score
-from agentgym_training.base import Lora
-from agentgym_training.batches import Collator, items, padded
-from agentgym_training.losses import LOSSES
-from agentgym_training.preference import Preference, Trainer, arguments, train_preference
+from agentgym_training.preference import Preference, train_preference
 from agentgym_training.rows import PairRow, Row, rows
 
 QUICK = Preference(max_steps=8, batch_size=4, lr=3e-3, save_steps=4, beta=0.5)
