@@ -1,4 +1,6 @@
+import asyncio
 import dataclasses
+import itertools
 import json
 import random
 import shutil
@@ -11,13 +13,16 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
+import agentgym
 from agentgym import UserError
-from agentgym.sampling.transformers import load, score
+from agentgym.sampling.transformers import TransformersSampler, load, score
 from agentgym_training.base import Lora, arguments
 from agentgym_training.batches import Collator, items
 from agentgym_training.losses import LOSSES
 from agentgym_training.preference import Preference, Trainer, train_preference
-from agentgym_training.rows import PairRow, Row, rows
+from agentgym_training.rows import PairRow, Row, pair_rows, rows
+from agentgym_trajectories.pairs import Pair
+from agentgym_trajectories.rollout import Memory, Rollout
 
 QUICK = Preference(max_steps=8, batch_size=4, lr=1e-3, save_steps=4, beta=0.1)
 
@@ -108,6 +113,38 @@ def test_logged_logprobs_of_the_same_policy_are_its_reference(trained, nano_dir,
     for computed, written in zip(logged(out), logged(tmp_path), strict=True):
         for name in ("loss", "chosen_logps", "rejected_logps"):
             assert written[name] == pytest.approx(computed[name], rel=1e-5, abs=1e-5), (computed["step"], name)
+
+
+def test_what_a_sampler_logged_is_the_reference(nano_dir, nano_chat, tmp_path):
+    """The whole way: episodes of several turns, pairs of them, and the sampler's own logprobs for a reference."""
+
+    class Echo(agentgym.Environment):
+        max_turns = 3
+
+        def tasks(self, split="train"):
+            return agentgym.make("desk/Orders-v0").tasks(split)
+
+        def reply(self, message):
+            return f"You said {len(message.content)} characters."
+
+    agentgym.register("test/Echo-v0", Echo)
+    sink, sampler = Memory(), TransformersSampler(nano_dir, max_tokens=12)
+
+    async def play():
+        await Rollout("test/Echo-v0", samples=2).run(agentgym.make("desk/Orders-v0").tasks()[:8], sampler, sink)
+        await sampler.close()
+
+    asyncio.run(play())
+    of_task = itertools.groupby(sorted(sink.episodes, key=lambda e: e.task.id), key=lambda e: e.task.id)
+    sampled = [Pair(*(next(e.trajectories()) for e in episodes), first=0, margin=1.0) for _, episodes in of_task]
+    made = pair_rows(sampled, nano_chat.tokenizer)
+    assert len(made) == 8
+    for reference in ("logged", "initial"):
+        config = QUICK.model_copy(update={"reference": reference, "lr": 1e-4})
+        train_preference(nano_dir, made, tmp_path / reference, config)
+    for written, computed in zip(logged(tmp_path / "logged"), logged(tmp_path / "initial"), strict=True):
+        assert written["loss"] == pytest.approx(computed["loss"], rel=1e-5)
+    assert computed["accuracy"] == 1
 
 
 def test_logged_logprobs_are_taken_as_they_are(nano_dir, scored, tmp_path):
@@ -205,7 +242,7 @@ def test_the_same_loss_as_trl(name, theirs, sft, nano_dir, pairs, tmp_path, monk
         assert ours == pytest.approx(wanted, rel=1e-5)
 
 
-def test_the_same_reference_as_trl(nano_dir, pairs):
+def test_the_same_reference_as_trl(nano_dir, pairs, monkeypatch):
     """Our precomputed log-probabilities are those that TRL's trainer computes with its own pass over the initial model."""
     model, tokenizer = load(nano_dir)
     collator = Collator(items(pairs, diverging=False, mismatched=False), 0)
@@ -222,6 +259,9 @@ def test_the_same_reference_as_trl(nano_dir, pairs):
     batch.pop("smoothing")
     theirs = torch.cat(trainer.compute_ref_log_probs(trainer.model, batch))
     assert torch.allclose(ours, theirs, rtol=1e-5)
+    lean = trainer.logps(trainer.model, batch)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # what runs on a GPU says the same of every token
+    assert torch.allclose(lean, trainer.logps(trainer.model, batch), rtol=1e-5, atol=1e-6)
 
 
 class Kto(KTOTrainer):

@@ -215,6 +215,10 @@ def test_pairs_that_are_too_long_are_left_out(forked, nano_chat):
     assert pair_rows([pair], nano_chat.tokenizer, max_length=lengths[0]) == []
 
 
+def test_sides_that_are_the_same_are_left_out(forked, nano_chat):
+    assert pair_rows([Pair(forked[0], forked[0], first=1, margin=1.0)], nano_chat.tokenizer) == []
+
+
 def test_sides_with_nothing_of_their_own_are_left_out(forked, nano_chat):
     assert pair_rows([Pair(*forked, first=2, margin=1.0)], nano_chat.tokenizer) == []
 

@@ -16,7 +16,7 @@ name       score           link                                                p
 ``dpo``    Delta           -log sigma(beta m)                                  arXiv:2305.18290, equation 7
 ``ipo``    Delta / |y|     (m - 1 / (2 beta))^2                                arXiv:2310.12036, equation 17
 ``hinge``  Delta           max(0, 1 - beta m)                                  SLiC arXiv:2305.10425, RSO arXiv:2309.06657
-``kto``    Delta           [sigma(beta (z - w)) + sigma(beta (l - z))] / 2     arXiv:2402.01306, equations 7 and 8
+``kto``    Delta           [sigma(beta (z - w)) + sigma(beta (l - z))] / 2     arXiv:2402.01306, equation 7
 ``simpo``  log pi / |y|    -log sigma(beta m - gamma)                          arXiv:2405.14734, equation 6
 ``orpo``   log odds        -beta log sigma(m)                + SFT             arXiv:2403.07691
 ``cpo``    log pi          -log sigma(beta m)                + SFT             arXiv:2401.08417

@@ -89,7 +89,7 @@ def pair_rows(pairs: Iterable[Pair], tokenizer: Any, max_length: int | None = No
     """The rows of preference pairs, for the model with this tokenizer.
 
     A side that the chat template rewrote on its way is used only where all that it is to be judged by stands in its last
-    branch: one sequence then holds it exactly as the model saw it. Other pairs are left out.
+    branch: one sequence then holds it exactly as the model saw it. Other pairs are left out, and those whose sides are the same.
 
     The smoothing is ``min(1 - confidence, 0.5)``, as in MCTS-DPO (Xie et al. 2024, arXiv:2405.00451).
 
@@ -102,7 +102,8 @@ def pair_rows(pairs: Iterable[Pair], tokenizer: Any, max_length: int | None = No
     made: list[PairRow] = []
     for pair in pairs:
         sides = [rows(t, chat, {n.id for n in t.actions[: pair.first]}) for t in (pair.chosen, pair.rejected)]
-        if all(len(side) == 1 and (max_length is None or len(side[0].input_ids) <= max_length) for side in sides):
+        fitting = [s for s in sides if len(s) == 1 and (max_length is None or len(s[0].input_ids) <= max_length)]
+        if len(fitting) == 2 and sides[0][0].input_ids != sides[1][0].input_ids:
             made.append(PairRow(sides[0][0], sides[1][0], min(1.0 - pair.confidence, 0.5)))
     return made
 
