@@ -23,24 +23,31 @@ from .cli_options import (
 )
 
 
+PairsOption = Annotated[str, typer.Option("--pairs", help="What the pairs are called in the run.")]
+LossOption = Annotated[str, typer.Option("--loss", help="dpo, ipo, hinge, kto, simpo, orpo, cpo, asft or tpo.")]
+BetaOption = Annotated[float | None, typer.Option("--beta", min=1e-12, help="Of the loss; default: its paper's.")]
+GammaOption = Annotated[float | None, typer.Option("--gamma", min=0.0, help="SimPO's margin; default: its paper's.")]
+SftWeightOption = Annotated[
+    float | None,
+    typer.Option("--sft-weight", min=0.0, help="Of a term that keeps the chosen side likely; default: the method's."),
+]
+ReferenceOption = Annotated[str, typer.Option("--reference", help="initial, logged (while acting) or a model directory.")]
+FromDivergenceOption = Annotated[
+    bool, typer.Option("--from-divergence", help="Count tokens only from the first on in which the sides differ.")
+]
+
+
 def preference(
     run: RunArgument,
-    pairs: Annotated[str, typer.Option("--pairs", help="What the pairs are called in the run.")],
+    pairs: PairsOption,
     model: ModelOption,
     out: OutOption,
-    loss: Annotated[str, typer.Option("--loss", help="dpo, ipo, hinge, kto, simpo, orpo, cpo, asft or tpo.")] = "dpo",
-    beta: Annotated[float | None, typer.Option("--beta", min=1e-12, help="Of the loss; default: its paper's.")] = None,
-    gamma: Annotated[float | None, typer.Option("--gamma", min=0.0, help="SimPO's margin; default: its paper's.")] = None,
-    sft_weight: Annotated[
-        float | None,
-        typer.Option("--sft-weight", min=0.0, help="Of a term that keeps the chosen side likely; default: the method's."),
-    ] = None,
-    reference: Annotated[
-        str, typer.Option("--reference", help="initial, logged (while acting) or a model directory.")
-    ] = "initial",
-    from_divergence: Annotated[
-        bool, typer.Option("--from-divergence", help="Count tokens only from the first on in which the sides differ.")
-    ] = False,
+    loss: LossOption = "dpo",
+    beta: BetaOption = None,
+    gamma: GammaOption = None,
+    sft_weight: SftWeightOption = None,
+    reference: ReferenceOption = "initial",
+    from_divergence: FromDivergenceOption = False,
     epochs: EpochsOption = 1.0,
     max_steps: MaxStepsOption = None,
     batch_size: BatchSizeOption = 16,

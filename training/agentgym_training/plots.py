@@ -48,13 +48,14 @@ def preference_curves(metrics: Path, to: Path) -> None:
         "Loss of a pair": ("loss",),
         "Log-probability of a side, nats": ("chosen_logps", "rejected_logps"),
         "Margin of rewards": ("margin",),
-        "Pairs whose chosen side scores higher, %": ("accuracy",),
+        "Chosen side ahead, % of pairs": ("accuracy",),
         "KL to the reference, nats a token": ("kl",),
     }
     for axes, (title, names) in zip(figure.subplots(2, 3).flat, panels.items(), strict=False):
         for name, colour in zip(names, ("#2f7d5b", "#b5533c"), strict=False):
-            scale = 100 if name == "accuracy" else 1
-            axes.plot(steps, [scale * m.get(name, float("nan")) for m in lines], color=colour, label=name.partition("_")[0])
+            if name in lines[0]:  # a method without a reference has no KL to it
+                values = [(100 if name == "accuracy" else 1) * m[name] for m in lines]
+                axes.plot(steps, values, color=colour, label=name.partition("_")[0])
         if len(names) > 1:
             axes.legend(frameon=False)
         axes.set(xlabel="step", title=title)
