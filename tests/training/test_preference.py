@@ -20,7 +20,7 @@ from agentgym_training.base import Lora, arguments
 from agentgym_training.batches import Collator, items
 from agentgym_training.losses import LOSSES
 from agentgym_training.preference import Preference, Trainer, train_preference
-from agentgym_training.rows import PairRow, Row, pair_rows, rows
+from agentgym_training.rows import PairRow, Row, from_divergence, pair_rows, rows
 from agentgym_trajectories.pairs import Pair
 from agentgym_trajectories.rollout import Memory, Rollout
 
@@ -147,17 +147,20 @@ def test_what_a_sampler_logged_is_the_reference(nano_dir, nano_chat, tmp_path):
     assert computed["accuracy"] == 1
 
 
-def test_logged_logprobs_are_taken_as_they_are(nano_dir, scored, tmp_path):
-    """Off-policy: what the sampler wrote down counts, not what the model says."""
+def test_logged_logprobs_and_smoothing_are_taken_as_they_are(nano_dir, scored, tmp_path):
+    """Off-policy: what the sampler wrote down of the weighted ids counts, not what the model says."""
 
     def halved(row):
-        return dataclasses.replace(row, logprobs=[p / 2 for p in row.logprobs])
+        return dataclasses.replace(row, logprobs=[p / 2 if w else -7.0 for p, w in zip(row.logprobs, row.weights, strict=True)])
 
-    others = [PairRow(halved(p.chosen), halved(p.rejected)) for p in scored]
+    others = [PairRow(halved(p.chosen), halved(p.rejected), 0.02 * i) for i, p in enumerate(scored)]
     config = QUICK.model_copy(update={"max_steps": 1, "batch_size": len(others), "reference": "logged"})
     train_preference(nano_dir, others, tmp_path, config)
     margins = torch.tensor([(sum(p.chosen.logprobs) - sum(p.rejected.logprobs)) / 2 for p in scored])
-    assert logged(tmp_path)[0]["loss"] == pytest.approx(-torch.nn.functional.logsigmoid(0.1 * margins).mean().item(), rel=1e-4)
+    right = torch.sigmoid(0.1 * margins)
+    wrong = torch.tensor([p.smoothing for p in others])
+    wanted = -((1 - wrong) * right.log() + wrong * (1 - right).log()).mean()
+    assert logged(tmp_path)[0]["loss"] == pytest.approx(wanted.item(), rel=1e-4)
 
 
 def test_a_named_reference(trained, nano_dir, pairs, tmp_path):
@@ -313,6 +316,13 @@ def test_mismatched_rows_are_prompts_with_completions_of_other_pairs(pairs):
     longest = max(len(r.input_ids) for p in pairs for r in (p.chosen, p.rejected))
     assert other.input_ids == (prompt + partner.input_ids[start:])[:longest]
     assert other.weights == ([0.0] * len(prompt) + partner.weights[start:])[:longest]
+
+
+def test_weights_may_begin_where_the_sides_part(pairs):
+    assert [i.rows for i in items(pairs, diverging=False, mismatched=False)] == [(p.chosen, p.rejected) for p in pairs]
+    cut = [from_divergence(p) for p in pairs]
+    assert [i.rows for i in items(pairs, diverging=True, mismatched=False)] == [(p.chosen, p.rejected) for p in cut]
+    assert cut != pairs
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------

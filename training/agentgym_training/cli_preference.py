@@ -22,7 +22,6 @@ from .cli_options import (
     refuse_existing,
 )
 
-
 PairsOption = Annotated[str, typer.Option("--pairs", help="What the pairs are called in the run.")]
 LossOption = Annotated[str, typer.Option("--loss", help="dpo, ipo, hinge, kto, simpo, orpo, cpo, asft or tpo.")]
 BetaOption = Annotated[float | None, typer.Option("--beta", min=1e-12, help="Of the loss; default: its paper's.")]
