@@ -150,10 +150,10 @@ def test_what_a_sampler_logged_is_the_reference(nano_dir, nano_chat, tmp_path):
 def test_logged_logprobs_and_smoothing_are_taken_as_they_are(nano_dir, scored, tmp_path):
     """Off-policy: what the sampler wrote down of the weighted ids counts, not what the model says."""
 
-    def halved(row):
-        return dataclasses.replace(row, logprobs=[p / 2 if w else -7.0 for p, w in zip(row.logprobs, row.weights, strict=True)])
+    def halved(row, other):
+        return dataclasses.replace(row, logprobs=[p / 2 if w else other for p, w in zip(row.logprobs, row.weights, strict=True)])
 
-    others = [PairRow(halved(p.chosen), halved(p.rejected), 0.02 * i) for i, p in enumerate(scored)]
+    others = [PairRow(halved(p.chosen, -7.0), halved(p.rejected, -3.0), 0.02 * i) for i, p in enumerate(scored)]
     config = QUICK.model_copy(update={"max_steps": 1, "batch_size": len(others), "reference": "logged"})
     train_preference(nano_dir, others, tmp_path, config)
     margins = torch.tensor([(sum(p.chosen.logprobs) - sum(p.rejected.logprobs)) / 2 for p in scored])
