@@ -11,6 +11,8 @@ from agentgym.cli.main import build_app
 from agentgym_training import demo
 from agentgym_training.demo import Size
 from agentgym_training.sft import Sft
+from agentgym_trajectories import Store
+from agentgym_trajectories.pairs import Pair
 
 ENV = ("--env", "desk/Orders-v0", "--env-arg", "level=easy")
 
@@ -75,6 +77,28 @@ def test_train_and_evaluate(gold: Path, base: Path, folder: Path, rank: int) -> 
     assert 0 <= measured["low"] <= measured["success"] <= measured["high"] <= 1
     assert {"failed", "errors", "turns", "tokens", "stops"} <= set(measured)
     assert measured["tokens"] > 0
+
+
+def test_train_on_pairs(gold: Path, base: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pairs(store: Store, name: str) -> Any:
+        """The first half of the run is better than the second."""
+        assert name == "halves"
+        kept = list(store.trajectories())
+        return (Pair(a, b, first=0, margin=1.0) for a, b in zip(kept[:45], kept[45:], strict=True))
+
+    monkeypatch.setattr(Store, "pairs", pairs, raising=False)
+    out = folder / "preferring"
+    options = ("--pairs", "halves", "--model", base, "--max-steps", 2, "--batch-size", 4, "--lr", 1e-3)
+    refused = run("train", "preference", gold, *options, "--out", out, "--loss", "ppo", code=2)["error"]
+    assert "no preference loss 'ppo'" in refused
+    refused = run("train", "preference", gold, *options, "--out", out, "--reference", "logged", code=2)["error"]
+    assert "45 of 45 pairs have no logged logprobs" in refused
+    assert not out.exists()
+    done = run("train", "preference", gold, *options, "--out", out, "--loss", "ipo", "--lora-rank", 2)
+    assert (done["steps"], done["pairs"]) == (2, 45)
+    assert {"chosen_logps", "rejected_logps", "margin", "accuracy", "kl"} <= set(done)
+    assert (out / "adapter_config.json").exists()
+    assert "exists already" in run("train", "preference", gold, *options, "--out", out, code=2)["error"]
 
 
 def test_general_instructions_are_mixed_in(gold: Path, base: Path, folder: Path) -> None:

@@ -9,8 +9,9 @@ from agentgym import assistant, call, user
 from agentgym.dialects import HERMES
 from agentgym.sampling import Sample
 from agentgym.tokens import Chat, Conversation
-from agentgym_training.rows import Row, mixed, rows, training_rows
+from agentgym_training.rows import PairRow, Row, from_divergence, mixed, pair_rows, rows, training_rows
 from agentgym_trajectories import Rollout, Store
+from agentgym_trajectories.pairs import Pair
 from agentgym_trajectories.rollout import Memory
 from agentgym_trajectories.tree import Episode, Node, Trajectory
 
@@ -157,3 +158,112 @@ def test_general_rows_are_a_share_of_all():
     assert {r.input_ids[0] for r in general} <= {r.input_ids[0] for r in together}
     assert mixed(agent, [], 0.25, seed=1) != agent
     assert sorted(r.input_ids[0] for r in mixed(agent, [], 0.25)) == list(range(90))
+
+
+# ---- preference pairs ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def forked(nano_chat, demonstrations):
+    """A tree whose second action was tried twice; the second try is two turns long. All ids have logprobs."""
+    one = next(t for t in demonstrations if len(t.actions) >= 2)
+    sampled = with_ids(one, nano_chat, nano_chat.vocabulary)
+    nodes = [
+        msgspec.structs.replace(n, logprobs=[-0.1 * (n.id + 1)] * len(n.token_ids)) if n.kind == "action" else n
+        for n in sampled.nodes
+    ]
+    episode = msgspec.structs.replace(sampled.episode, nodes=nodes[:4])
+    said, told = assistant("Something else."), user("No.")
+    extra = [[*nano_chat.encode(said.content), nano_chat.turn_end_id], nano_chat.encode("No.")]
+    other = episode.add(2, "action", (said,), token_ids=extra[0], logprobs=[-2.0] * len(extra[0]))
+    asked = episode.add(other.id, "observation", (told,), token_ids=extra[1])
+    episode.add(asked.id, "action", (said,), token_ids=extra[0], logprobs=[-3.0] * len(extra[0]))
+    return list(episode.trajectories())
+
+
+def test_a_pair_is_exact_and_its_shared_actions_have_no_weight(forked, nano_chat):
+    better, worse = forked
+    (row,) = pair_rows([Pair(better, worse, first=1, margin=1.0, confidence=0.8)], nano_chat.tokenizer)
+    assert row.smoothing == pytest.approx(0.2)
+    for side, trajectory in ((row.chosen, better), (row.rejected, worse)):
+        assert side.input_ids == trajectory.token_ids
+        counted = [(n.kind == "action" and n is not trajectory.actions[0]) for n in trajectory.nodes for _ in n.token_ids]
+        assert side.weights == [float(c) for c in counted]
+        assert side.logprobs == [p for n in trajectory.nodes for p in n.logprobs or [0.0] * len(n.token_ids)]
+    assert set(row.chosen.logprobs) == {0.0, -0.1 * 2, -0.1 * 4}
+
+
+def test_a_pair_may_end_at_an_inner_action(forked, nano_chat):
+    better, worse = forked
+    (branch,) = worse.branches
+    inner = Trajectory(worse.episode, (branch[:4],))
+    (row,) = pair_rows([Pair(better, inner, first=1, margin=1.0)], nano_chat.tokenizer)
+    assert row.rejected.input_ids == inner.token_ids
+    assert written_by(row.rejected, nano_chat) == "Something else." + nano_chat.turn_end
+    assert row.smoothing == 0
+
+
+def test_labels_are_never_more_likely_wrong_than_right(forked, nano_chat):
+    (row,) = pair_rows([Pair(*forked, first=1, margin=1.0, confidence=0.1)], nano_chat.tokenizer)
+    assert row.smoothing == 0.5
+
+
+def test_pairs_that_are_too_long_are_left_out(forked, nano_chat):
+    lengths = sorted(len(t.token_ids) for t in forked)
+    pair = Pair(*forked, first=1, margin=1.0)
+    assert len(pair_rows([pair], nano_chat.tokenizer, max_length=lengths[1])) == 1
+    assert pair_rows([pair], nano_chat.tokenizer, max_length=lengths[0]) == []
+
+
+def test_sides_that_are_the_same_are_left_out(forked, nano_chat):
+    assert pair_rows([Pair(forked[0], forked[0], first=1, margin=1.0)], nano_chat.tokenizer) == []
+
+
+def test_sides_with_nothing_of_their_own_are_left_out(forked, nano_chat):
+    assert pair_rows([Pair(*forked, first=2, margin=1.0)], nano_chat.tokenizer) == []
+
+
+def test_what_was_not_logged_or_is_rendered_anew_has_no_logprobs(forked, nano_chat, demonstrations):
+    better, worse = forked
+    unlogged = copy.deepcopy(better.episode)
+    unlogged.nodes[3] = msgspec.structs.replace(unlogged.nodes[3], logprobs=None)
+    bare = next(unlogged.trajectories())
+    (row,) = pair_rows([Pair(bare, worse, first=1, margin=1.0)], nano_chat.tokenizer)
+    assert row.chosen.logprobs is None
+    assert row.rejected.logprobs is not None
+    (row,) = pair_rows([Pair(bare, worse, first=1, margin=1.0)], nano_chat.tokenizer)
+    unlogged.nodes[1] = msgspec.structs.replace(unlogged.nodes[1], logprobs=None)
+    unlogged.nodes[3] = msgspec.structs.replace(unlogged.nodes[3], logprobs=better.episode.nodes[3].logprobs)
+    (row,) = pair_rows([Pair(next(unlogged.trajectories()), worse, first=1, margin=1.0)], nano_chat.tokenizer)
+    assert row.chosen.logprobs is not None  # the action without logprobs carries no loss
+    other = Trajectory(msgspec.structs.replace(better.episode, vocabulary="another"), better.branches)
+    (row,) = pair_rows([Pair(other, worse, first=1, margin=1.0)], nano_chat.tokenizer)
+    assert row.chosen.logprobs is None
+    assert row.chosen.input_ids != better.token_ids
+
+
+def test_only_the_last_branch_of_a_rewritten_history_is_used(forked, nano_chat):
+    """An agent that has acted twice: once before the template rewrote the history, once after."""
+    better, _ = forked
+    told, said = (user("Go."),), assistant("One.")
+    ids = [*nano_chat.encode("One."), nano_chat.turn_end_id]
+    episode = msgspec.structs.replace(better.episode, nodes=[])
+    episode.add(-1, "observation", told, token_ids=[5, 6])
+    episode.add(0, "action", (said,), token_ids=ids, logprobs=[-1.0] * len(ids))
+    episode.add(-1, "observation", (*told, said, user("And?")), token_ids=[5, 6, 7], continues=1)
+    episode.add(2, "action", (said,), token_ids=ids, logprobs=[-1.0] * len(ids))
+    (twice,) = episode.trajectories()
+    assert len(twice.branches) == 2
+    assert pair_rows([Pair(twice, better, first=0, margin=1.0)], nano_chat.tokenizer) == []
+    (row,) = pair_rows([Pair(twice, better, first=1, margin=1.0)], nano_chat.tokenizer)
+    assert row.chosen.input_ids == [5, 6, 7, *ids]
+    assert row.chosen.weights == [0.0] * 3 + [1.0] * len(ids)
+
+
+def test_loss_from_the_first_id_that_differs():
+    chosen, rejected = Row([1, 2, 3, 4, 5], [0, 1, 1, 0, 1], [0, -1, -1, 0, -1]), Row([1, 2, 3, 9, 5, 6], [0, 1, 1, 1, 1, 1])
+    cut = from_divergence(PairRow(chosen, rejected, 0.1))
+    assert cut.chosen == dataclasses.replace(chosen, weights=[0, 0, 0, 0, 1])
+    assert cut.rejected == dataclasses.replace(rejected, weights=[0, 0, 0, 1, 1, 1])
+    assert cut.smoothing == 0.1
+    assert not any(from_divergence(PairRow(chosen, chosen)).chosen.weights)

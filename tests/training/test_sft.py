@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from agentgym import UserError
 from agentgym.sampling.base import SampleRequest
 from agentgym.sampling.transformers import TransformersSampler
+from agentgym_training.base import Lora, plan
 from agentgym_training.rows import Row, rows
-from agentgym_training.sft import Lora, Sft, plan, train_sft
+from agentgym_training.sft import Sft, train_sft
 
 QUICK = Sft(max_steps=8, batch_size=4, lr=3e-3, save_steps=4)
 

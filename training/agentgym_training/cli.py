@@ -1,4 +1,4 @@
-"""The commands `model init`, `train sft`, `eval` and `demo`. torch is imported when one runs, not when help is shown."""
+"""The commands `model init`, `train`, `eval` and `demo`. torch is imported when one runs, not when help is shown."""
 
 import time
 from contextlib import nullcontext
@@ -31,11 +31,25 @@ from agentgym_trajectories.players import LocalPlayers
 from agentgym_trajectories.rollout import Memory, Rollout
 from agentgym_trajectories.store import Store
 
+from .cli_options import (
+    BatchSizeOption,
+    EpochsOption,
+    LoraRankOption,
+    LrOption,
+    MaxLengthOption,
+    MaxStepsOption,
+    ModelOption,
+    OutOption,
+    ResumeOption,
+    SaveStepsOption,
+    refuse_existing,
+)
+from .cli_preference import preference
 from .evaluate import Evaluation, evaluate
 
 model = typer.Typer(help="Make models.", no_args_is_help=True)
 train = typer.Typer(help="Train policies.", no_args_is_help=True)
-OutOption = Annotated[Path, typer.Option("--out", help="Directory for the result.")]
+train.command("preference")(preference)
 
 
 @model.command("init")
@@ -54,7 +68,7 @@ def init(
     output = Output(json)
     from .nano import init_model
 
-    _refuse_existing(out)
+    refuse_existing(out)
     with Store(run) as store:
         dialogues = [(t.messages, t.episode.tools) for t in store.trajectories(selection)]
     if not dialogues:
@@ -69,19 +83,19 @@ def init(
 @train.command("sft")
 def sft(
     run: RunArgument,
-    model: Annotated[Path, typer.Option("--model", help="Hugging Face model directory to begin with.")],
+    model: ModelOption,
     out: OutOption,
     selection: SelectionOption = None,
     mix: Annotated[Path | None, typer.Option("--mix", help="A run of general instructions to mix in.")] = None,
     eta: Annotated[float, typer.Option("--eta", min=0.0, max=0.99, help="Share of rows that come from --mix.")] = 0.2,
-    epochs: Annotated[float, typer.Option("--epochs", min=0.001, help="How often each row is seen.")] = 1.0,
-    max_steps: Annotated[int | None, typer.Option("--max-steps", min=1, help="Steps, instead of --epochs.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows in a step.")] = 16,
-    lr: Annotated[float, typer.Option("--lr", min=1e-12, help="Peak learning rate.")] = 2e-5,
-    lora_rank: Annotated[int, typer.Option("--lora-rank", min=0, help="Train LoRA adapters of this rank; 0: all weights.")] = 0,
-    max_length: Annotated[int | None, typer.Option("--max-length", min=1, help="Leave longer rows out.")] = None,
-    save_steps: Annotated[int | None, typer.Option("--save-steps", min=1, help="Steps between checkpoints.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    epochs: EpochsOption = 1.0,
+    max_steps: MaxStepsOption = None,
+    batch_size: BatchSizeOption = 16,
+    lr: LrOption = 2e-5,
+    lora_rank: LoraRankOption = 0,
+    max_length: MaxLengthOption = None,
+    save_steps: SaveStepsOption = None,
+    resume: ResumeOption = False,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
@@ -92,11 +106,12 @@ def sft(
     output = Output(json)
     from agentgym.sampling.transformers import load_tokenizer
 
+    from .base import Lora
     from .rows import mixed, training_rows
-    from .sft import Lora, Sft, train_sft
+    from .sft import Sft, train_sft
 
     if not resume:
-        _refuse_existing(out)
+        refuse_existing(out)
     config = Sft(
         epochs=epochs,
         max_steps=max_steps,
@@ -179,7 +194,7 @@ def demo(
     from .demo import Size
     from .demo import demo as run
 
-    _refuse_existing(out)
+    refuse_existing(out)
     outcome = run(out, seed, output, Size())
     rows = [
         (name, f"{e.success:.1%}", f"{e.low:.1%} to {e.high:.1%}", str(e.episodes))
@@ -213,8 +228,3 @@ def show(measured: Evaluation, output: Output) -> None:
     lines += [(f"success, {level}", f"{share:.1%}") for level, share in measured.by_difficulty.items() if level]
     lines += [(f"mistakes, {category}", f"{share:.2f} an episode") for category, share in measured.errors.items()]
     output.table(("", ""), lines)
-
-
-def _refuse_existing(out: Path) -> None:
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise UserError(f"{out} exists already: choose another --out, or remove it")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from agentgym_training.evaluate import Evaluation
 
@@ -15,12 +16,8 @@ def before_and_after(before: Evaluation, after: Evaluation, metrics: Path, to: P
         metrics: The training's ``metrics.jsonl``.
         to: Where the picture goes.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, and no global state as pyplot has
-    from matplotlib.figure import Figure
-
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    lines = _lines(metrics)
+    figure = _figure(9, 3.6)
     left, right = figure.subplots(1, 2)
     for x, e in enumerate((before, after)):
         left.bar(x, 100 * e.success, color=("#9aa5b1", "#2f7d5b")[x], width=0.6)
@@ -34,6 +31,52 @@ def before_and_after(before: Evaluation, after: Evaluation, metrics: Path, to: P
     left.set_ylabel("% (95 % interval over tasks)")
     right.plot([m["step"] for m in lines], [m["loss"] for m in lines], color="#2f7d5b")
     right.set(yscale="log", xlabel="step", ylabel="nats a token", title="Training loss on the agent's tokens")
-    for axes in (left, right):
+    _save(figure, to)
+
+
+def preference_curves(metrics: Path, to: Path) -> None:
+    """How a preference training went: loss, log-probabilities of both sides, margin, accuracy and KL, as a PNG.
+
+    Args:
+        metrics: The training's ``metrics.jsonl``.
+        to: Where the picture goes.
+    """
+    lines = _lines(metrics)
+    steps = [m["step"] for m in lines]
+    figure = _figure(11, 6)
+    panels: dict[str, tuple[str, ...]] = {
+        "Loss of a pair": ("loss",),
+        "Log-probability of a side, nats": ("chosen_logps", "rejected_logps"),
+        "Margin of rewards": ("margin",),
+        "Chosen side ahead, % of pairs": ("accuracy",),
+        "KL to the reference, nats a token": ("kl",),
+    }
+    for axes, (title, names) in zip(figure.subplots(2, 3).flat, panels.items(), strict=False):
+        for name, colour in zip(names, ("#2f7d5b", "#b5533c"), strict=False):
+            if name in lines[0]:  # a method without a reference has no KL to it
+                values = [(100 if name == "accuracy" else 1) * m[name] for m in lines]
+                axes.plot(steps, values, color=colour, label=name.partition("_")[0])
+        if len(names) > 1:
+            axes.legend(frameon=False)
+        axes.set(xlabel="step", title=title)
+    figure.axes[-1].set_visible(False)  # five panels on a grid of six
+    _save(figure, to)
+
+
+def _lines(metrics: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in metrics.read_text().splitlines()]
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, and no global state as pyplot has
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, to: Path) -> None:
+    for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(to, dpi=110)

@@ -3,15 +3,18 @@
 Sampled ids are trained on exactly as they were sampled. A trajectory without ids (of an oracle, a person, an API), or with
 those of another vocabulary, is rendered anew, with the same masks: weight only on what the agent wrote, its end of turn
 included, never on what the environment said. A node that several paths share has weight in the first of them only.
+
+A preference pair is two such rows. What both sides did before they part has no weight in either.
 """
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agentgym.tokens import Chat, Conversation
-from agentgym_trajectories.tree import Trajectory
+from agentgym_trajectories.pairs import Pair
+from agentgym_trajectories.tree import Node, Trajectory
 
 
 @dataclass(frozen=True)
@@ -21,10 +24,28 @@ class Row:
     Attributes:
         input_ids: L ids, exactly as the model saw and wrote them.
         weights: L loss weights, for each id as a target: 0 on everything that is not the agent's.
+        logprobs: L log-probabilities (nats, temperature 1) that the ids had when they were sampled, 0 on ids that were not; None
+            where an id with a weight has none, or where the ids were rendered anew.
     """
 
     input_ids: list[int]
     weights: list[float]
+    logprobs: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """Two sequences to prefer between.
+
+    Attributes:
+        chosen: The better one.
+        rejected: The worse one.
+        smoothing: Probability, at most 0.5, that it is the other way round.
+    """
+
+    chosen: Row
+    rejected: Row
+    smoothing: float = 0.0
 
 
 def training_rows(trajectories: Iterable[Trajectory], tokenizer: Any, max_length: int | None = None) -> list[Row]:
@@ -58,13 +79,49 @@ def rows(trajectory: Trajectory, chat: Chat, seen: Iterable[int] = ()) -> list[R
     """
     on = {n.id: float(n.id not in seen) for n in trajectory.actions}
     if trajectory.token_ids is not None and trajectory.episode.vocabulary == chat.vocabulary:
-        written = [
-            ([i for n in branch for i in n.token_ids or ()], [on.get(n.id, 0.0) for n in branch for _ in n.token_ids or ()])
-            for branch in trajectory.branches
-        ]
+        written = [_exact(branch, on) for branch in trajectory.branches]
     else:
-        written = _render(trajectory, chat, on)
-    return [Row(ids, weights) for ids, weights in written if any(weights)]
+        written = [Row(ids, weights) for ids, weights in _render(trajectory, chat, on)]
+    return [row for row in written if any(row.weights)]
+
+
+def pair_rows(pairs: Iterable[Pair], tokenizer: Any, max_length: int | None = None) -> list[PairRow]:
+    """The rows of preference pairs, for the model with this tokenizer.
+
+    A side that the chat template rewrote on its way is used only where all that it is to be judged by stands in its last
+    branch: one sequence then holds it exactly as the model saw it. Other pairs are left out, and those whose sides are the same.
+
+    The smoothing is ``min(1 - confidence, 0.5)``, as in MCTS-DPO (Xie et al. 2024, arXiv:2405.00451).
+
+    Args:
+        pairs: What to prefer to what.
+        tokenizer: With a chat template.
+        max_length: Pairs with a longer side, in tokens, are left out; None for no limit.
+    """
+    chat = Chat(tokenizer)
+    made: list[PairRow] = []
+    for pair in pairs:
+        sides = [rows(t, chat, {n.id for n in t.actions[: pair.first]}) for t in (pair.chosen, pair.rejected)]
+        fitting = [s for s in sides if len(s) == 1 and (max_length is None or len(s[0].input_ids) <= max_length)]
+        if len(fitting) == 2 and sides[0][0].input_ids != sides[1][0].input_ids:
+            made.append(PairRow(sides[0][0], sides[1][0], min(1.0 - pair.confidence, 0.5)))
+    return made
+
+
+def from_divergence(pair: PairRow) -> PairRow:
+    """The same pair with weights only from the first id on in which its sides differ (MCTS-DPO, arXiv:2405.00451).
+
+    Where a loss knows sums of both sides by their difference alone (DPO, hinge), this changes nothing: what the sides share
+    has the same log-probability in both. It does where sums are divided by lengths or each side counts by itself.
+    """
+    sides = (pair.chosen, pair.rejected)
+    same = 0
+    for one, other in zip(*(s.input_ids for s in sides), strict=False):
+        if one != other:
+            break
+        same += 1
+    chosen, rejected = (replace(s, weights=[0.0] * same + s.weights[same:]) for s in sides)
+    return replace(pair, chosen=chosen, rejected=rejected)
 
 
 def mixed(agent: Sequence[Row], general: Sequence[Row], eta: float, seed: int = 0) -> list[Row]:
@@ -80,6 +137,14 @@ def mixed(agent: Sequence[Row], general: Sequence[Row], eta: float, seed: int = 
     together = [*agent, *drawn]
     rng.shuffle(together)
     return together
+
+
+def _exact(branch: Sequence[Node], on: dict[int, float]) -> Row:
+    ids = [i for n in branch for i in n.token_ids or ()]
+    weights = [on.get(n.id, 0.0) for n in branch for _ in n.token_ids or ()]
+    logged = all(n.logprobs is not None for n in branch if on.get(n.id))
+    logprobs = [p for n in branch for p in n.logprobs or [0.0] * len(n.token_ids or ())]
+    return Row(ids, weights, logprobs if logged else None)
 
 
 def _render(trajectory: Trajectory, chat: Chat, on: dict[int, float]) -> list[tuple[list[int], list[float]]]:

@@ -1,0 +1,231 @@
+"""What all trainings on TRL share: how they are configured, planned, measured, stopped and resumed.
+
+The order of all rows is planned before the first step (rows of like length together, so that little is padded), which makes
+a resumed training see exactly the batches that it would have seen.
+"""
+
+import hashlib
+import json
+import logging
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+import transformers
+from peft import LoraConfig, PeftModel
+from pydantic import BaseModel, ConfigDict, Field
+
+from agentgym import UserError
+
+log = logging.getLogger(__name__)
+
+
+class Lora(BaseModel):
+    """Train low-rank adapters on all linear layers instead of the weights (Hu et al. 2021)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32, gt=0)
+
+
+class Training(BaseModel):
+    """How to train.
+
+    Attributes:
+        epochs: How often each row is seen, rounded to whole steps; not used when `max_steps` is given.
+        max_steps: Steps of the optimizer.
+        batch_size: Rows in a step.
+        lr: Peak learning rate.
+        schedule: How the learning rate falls after the warm-up.
+        warmup: Share of the steps in which it rises from 0.
+        lora: Adapters, or None for all weights.
+        save_steps: Steps between checkpoints; None for none.
+        seed: Of the rows' order and the adapters' first weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: float = Field(1.0, gt=0)
+    max_steps: int | None = Field(None, ge=1)
+    batch_size: int = Field(16, ge=1)
+    lr: float = Field(2e-5, gt=0)
+    schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
+    warmup: float = Field(0.03, ge=0, lt=1)
+    lora: Lora | None = None
+    save_steps: int | None = Field(None, ge=1)
+    seed: int = 0
+
+
+class Counter(Protocol):
+    """A collator that counts; `tokens` is how many real tokens it has handed out."""
+
+    tokens: int
+
+
+def trainable(model: Any) -> Any:
+    """The model in float32: bf16 weights would round small updates away; on a GPU the arithmetic is in bf16 all the same.
+
+    An adapter becomes part of its base first, in float32 too, where that loses nothing.
+    """
+    model = model.float()
+    return model.merge_and_unload().requires_grad_(True) if isinstance(model, PeftModel) else model
+
+
+def same_training(rows: Sequence[Any], config: Training, out_dir: Path, resume: bool) -> None:
+    """Remember rows and configuration, so that no other training goes on from this one's checkpoints.
+
+    Args:
+        rows: Whatever is trained on, in values whose `repr` says all of it.
+        config: How.
+        out_dir: Where ``training.json`` stands.
+        resume: Compare with what is there.
+
+    Raises:
+        UserError: the training to be resumed had other rows or another configuration.
+    """
+    digest = hashlib.blake2b(repr(rows).encode(), digest_size=8).hexdigest()
+    now, file = config.model_dump() | {"rows": digest}, out_dir / "training.json"
+    if resume and file.exists():
+        before = json.loads(file.read_text())
+        if other := [key for key in now if before.get(key) != now[key]]:
+            raise UserError(f"the training in {out_dir} had other {', '.join(other)}: give the same, or choose another --out")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(now))
+
+
+def last_checkpoint(out_dir: Path) -> Path | None:
+    """The newest checkpoint that is complete: the trainer writes its state last."""
+    complete = [c.parent for c in out_dir.glob("checkpoint-*/trainer_state.json") if c.stat().st_size]
+    return max(complete, key=lambda c: int(c.name.rpartition("-")[2]), default=None)
+
+
+def plan(lengths: Sequence[int], config: Training) -> list[int]:
+    """The order of rows for a whole training: each epoch shuffled, then rows of like length put into the same batch.
+
+    Args:
+        lengths: Of each row, in tokens.
+        config: Says steps, batch size and seed.
+
+    Returns:
+        Indices of rows, `batch_size` for each step.
+    """
+    rng = random.Random(config.seed)
+    size = config.batch_size
+    steps = config.max_steps or max(1, round(config.epochs * len(lengths) / size))
+    drawn: list[int] = []
+    while len(drawn) < steps * size:
+        drawn += rng.sample(range(len(lengths)), len(lengths))
+    batches: list[list[int]] = []
+    for start in range(0, steps * size, 50 * size):  # stretches of 50 batches, so that lengths do not order the training
+        stretch = sorted(drawn[start : min(start + 50 * size, steps * size)], key=lengths.__getitem__)
+        alike = [stretch[i : i + size] for i in range(0, len(stretch), size)]
+        batches += rng.sample(alike, len(alike))
+    return [i for batch in batches for i in batch]
+
+
+class Metrics(transformers.TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Appends a line to ``metrics.jsonl`` each time that the trainer logs; lines after a resumed checkpoint are dropped.
+
+    Args:
+        out_dir: Where the file is.
+        counter: Says how many tokens were trained on.
+        last: The checkpoint that the training goes on from, if it does.
+        also: What each line has beside step, loss, learning rate and speed.
+    """
+
+    def __init__(self, out_dir: Path, counter: Counter, last: Path | None, also: Sequence[str] = ()) -> None:
+        self.file = out_dir / "metrics.jsonl"
+        self.counter = counter
+        self.names = ("loss", *also)
+        out_dir.mkdir(parents=True, exist_ok=True)
+        step = int(last.name.rpartition("-")[2]) if last else 0
+        written = self.file.read_text().splitlines() if step and self.file.exists() else []
+        self.lines = [line for line in map(json.loads, written) if line["step"] <= step]
+        self.file.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+        self.began = self.logged = time.perf_counter()
+        self.counted = self.steps = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock."""
+        self.began = self.logged = time.perf_counter()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        """Write what was measured since the last line."""
+        if not logs or "loss" not in logs:
+            return
+        now, tokens = time.perf_counter(), self.counter.tokens
+        speed = (tokens - self.counted) / max(now - self.logged, 1e-9)
+        measured = {name: logs[name] for name in self.names}
+        line = {"step": state.global_step, **measured, "lr": logs["learning_rate"], "tokens_per_second": round(speed)}
+        self.logged, self.counted = now, tokens
+        self.lines.append(line)
+        if len(self.lines) % 10 == 0:
+            log.info("step %d of %d: loss %.4f, %d tokens/s", line["step"], state.max_steps, line["loss"], speed)
+        with self.file.open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop the clock."""
+        self.steps, self.counted, self.logged = state.global_step, self.counter.tokens, time.perf_counter()
+
+    def summary(self) -> dict[str, float]:
+        """Steps, tokens and seconds of this run, and of all that was measured the mean over the last tenth of the lines."""
+        seconds = self.logged - self.began
+        tail = self.lines[-max(1, len(self.lines) // 10) :]
+        return {
+            "steps": self.steps,
+            **{name: sum(line[name] for line in tail) / len(tail) for name in self.names},
+            "tokens": self.counted,
+            "seconds": seconds,
+            "tokens_per_second": self.counted / max(seconds, 1e-9),
+        }
+
+
+def arguments(kind: type, out_dir: Path, config: Training, steps: int, **more: Any) -> Any:
+    """The arguments of a TRL trainer, of class `kind`.
+
+    Args:
+        kind: `SFTConfig`, `DPOConfig`, ...
+        out_dir: Where checkpoints go.
+        config: How to train.
+        steps: Of the optimizer.
+        more: What only this kind of training sets.
+    """
+    gpu = torch.cuda.is_available()
+    made = kind(
+        output_dir=str(out_dir),
+        max_steps=steps,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.lr,
+        lr_scheduler_type=config.schedule,
+        warmup_steps=round(config.warmup * steps),
+        adam_beta2=0.95,  # the default 0.999 averages over more steps than a short training has
+        train_sampling_strategy="sequential",  # the plan is in the dataset's order
+        remove_unused_columns=False,
+        max_length=None,
+        use_cpu=not gpu,
+        bf16=gpu and torch.cuda.is_bf16_supported(),
+        gradient_checkpointing=None,  # off; False warns since transformers 5.20, which renamed it
+        dataloader_pin_memory=gpu,
+        logging_steps=max(1, min(10, steps // 10)),
+        save_strategy="steps" if config.save_steps else "no",
+        save_steps=config.save_steps or steps,
+        save_total_limit=2,
+        disable_tqdm=True,  # `Metrics` tells how far it is
+        report_to="none",
+        seed=config.seed,
+        **more,
+    )
+    made._n_gpu = 1  # one process trains on one device: several would each take a batch, and a step be another than planned
+    return made
+
+
+def peft_config(lora: Lora | None) -> LoraConfig | None:
+    """The adapters as peft wants them."""
+    if lora is None:
+        return None
+    return LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM")

@@ -1,0 +1,100 @@
+"""The command `train preference`."""
+
+from typing import Annotated
+
+import typer
+
+from agentgym.cli.output import JsonOption, Output
+from agentgym_trajectories.cli import RunArgument, SeedOption
+from agentgym_trajectories.store import Store
+
+from .cli_options import (
+    BatchSizeOption,
+    EpochsOption,
+    LoraRankOption,
+    LrOption,
+    MaxLengthOption,
+    MaxStepsOption,
+    ModelOption,
+    OutOption,
+    ResumeOption,
+    SaveStepsOption,
+    refuse_existing,
+)
+
+PairsOption = Annotated[str, typer.Option("--pairs", help="What the pairs are called in the run.")]
+LossOption = Annotated[str, typer.Option("--loss", help="dpo, ipo, hinge, kto, simpo, orpo, cpo, asft or tpo.")]
+BetaOption = Annotated[float | None, typer.Option("--beta", min=1e-12, help="Of the loss; default: its paper's.")]
+GammaOption = Annotated[float | None, typer.Option("--gamma", min=0.0, help="SimPO's margin; default: its paper's.")]
+SftWeightOption = Annotated[
+    float | None,
+    typer.Option("--sft-weight", min=0.0, help="Of a term that keeps the chosen side likely; default: the method's."),
+]
+ReferenceOption = Annotated[str, typer.Option("--reference", help="initial, logged (while acting) or a model directory.")]
+FromDivergenceOption = Annotated[
+    bool, typer.Option("--from-divergence", help="Count tokens only from the first on in which the sides differ.")
+]
+
+
+def preference(
+    run: RunArgument,
+    pairs: PairsOption,
+    model: ModelOption,
+    out: OutOption,
+    loss: LossOption = "dpo",
+    beta: BetaOption = None,
+    gamma: GammaOption = None,
+    sft_weight: SftWeightOption = None,
+    reference: ReferenceOption = "initial",
+    from_divergence: FromDivergenceOption = False,
+    epochs: EpochsOption = 1.0,
+    max_steps: MaxStepsOption = None,
+    batch_size: BatchSizeOption = 16,
+    lr: LrOption = 1e-6,
+    lora_rank: LoraRankOption = 0,
+    max_length: MaxLengthOption = None,
+    save_steps: SaveStepsOption = None,
+    resume: ResumeOption = False,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Train a model on preference pairs: what was better becomes likelier than what was worse.
+
+    Example: agentgym train preference runs/search --pairs default --model runs/policy --out runs/better --reference logged
+    """
+    output = Output(json)
+    from agentgym.sampling.transformers import load_tokenizer
+
+    from .base import Lora
+    from .preference import Preference, train_preference
+    from .rows import pair_rows
+
+    if not resume:
+        refuse_existing(out)
+    config = Preference(
+        loss=loss,
+        beta=beta,
+        gamma=gamma,
+        sft_weight=sft_weight,
+        reference=reference,
+        from_divergence=from_divergence,
+        epochs=epochs,
+        max_steps=max_steps,
+        batch_size=batch_size,
+        lr=lr,
+        lora=Lora(rank=lora_rank, alpha=2 * lora_rank) if lora_rank else None,
+        save_steps=save_steps,
+        seed=seed,
+    )
+    tokenizer = load_tokenizer(model)
+    with Store(run) as store:
+        made = list(store.pairs(pairs))  # type: ignore[attr-defined]  # comes with the search
+    rows = pair_rows(made, tokenizer, max_length)
+    output.say(f"Training {model} on {len(rows)} of {len(made)} pairs of {run} into {out}.")
+    done = train_preference(model, rows, out, config, resume=resume)
+    output.say(
+        f"{done['steps']:.0f} steps, {done['tokens_per_second']:,.0f} tokens/s, loss {done['loss']:.4f}, "
+        f"chosen side ahead in {done['accuracy']:.1%}: {out}"
+    )
+    output.next_steps(f"agentgym eval --env ENV --policy {out}")
+    output.result({"model": str(out), "pairs": len(rows), **done})

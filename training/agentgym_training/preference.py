@@ -1,0 +1,245 @@
+"""Training on preference pairs, by TRL's `DPOTrainer`: full weights or LoRA, resumable at any step.
+
+Rows arrive tokenised and masked, so TRL prepares nothing, and the loss is one of `losses.LOSSES`: TRL's stable trainers have
+three of them. KTO runs here too, on pairs, so that all methods share one path; TRL's `KTOTrainer` gives the same loss on the
+same rows (a test holds that).
+
+The reference's log-probabilities are known before the first step, for each token:
+
+- "logged": what the sampler wrote down when it acted. No reference model runs at all (off-policy DPO of Agent Q,
+  arXiv:2408.07199), and the policy that is improved may be another one than the one that acted.
+- "initial": those of the model that the training begins with, computed once (ETO, arXiv:2403.02502: the previous iterate).
+- a directory: those of the model in it, computed once.
+
+KTO's z needs what the reference thinks of completions after other prompts; logged log-probabilities cannot say that. With
+them z is 0, which is what a policy near its reference has.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from pydantic import Field, field_validator
+from torch import Tensor
+from trl import DPOConfig, DPOTrainer
+
+from agentgym import UserError
+from agentgym.sampling.transformers import load, without_peft_warning
+
+from .base import Metrics, Training, arguments, last_checkpoint, peft_config, plan, same_training, trainable
+from .batches import Collator, items, padded
+from .losses import Constants, Side, action_logps, find_loss, kl_estimate, preference_loss
+from .plots import preference_curves
+from .rows import PairRow, Row
+
+MEASURED = ("chosen_logps", "rejected_logps", "margin", "accuracy")
+
+
+class Preference(Training):
+    """How to train on pairs; what is not named here is as in `Training`, with pairs for rows.
+
+    Attributes:
+        loss: A name in `losses.LOSSES`.
+        beta: Of the loss; by default what its paper takes.
+        gamma: SimPO's margin; by default its paper's.
+        sft_weight: Of the SFT term; by default what the method says: 1 where it has one, 0 elsewhere.
+        reference: "logged", "initial" or a model directory; methods without a reference do not look at it.
+        from_divergence: Count only what comes from the first id on in which the sides differ.
+        lr: Peak learning rate; a tenth or less of what SFT takes.
+    """
+
+    loss: str = "dpo"
+    beta: float | None = Field(None, gt=0)
+    gamma: float | None = Field(None, ge=0)
+    sft_weight: float | None = Field(None, ge=0)
+    reference: str = "initial"
+    from_divergence: bool = False
+    lr: float = Field(1e-6, gt=0)
+
+    @field_validator("loss")
+    @classmethod
+    def _exists(cls, loss: str) -> str:
+        find_loss(loss)
+        return loss
+
+    def constants(self) -> Constants:
+        """The numbers in the formula."""
+        method = find_loss(self.loss)
+        given = {"beta": self.beta, "gamma": self.gamma, "sft": self.sft_weight}
+        return Constants(**{name: getattr(method, name) if value is None else value for name, value in given.items()})
+
+    @property
+    def uses(self) -> str:
+        """Which reference: as `reference`, or "" for a method that has none."""
+        return self.reference if find_loss(self.loss).reference else ""
+
+    @property
+    def mismatches(self) -> bool:
+        """Whether KTO's z is measured."""
+        return self.loss == "kto" and self.uses != "logged"
+
+
+def train_preference(
+    model_dir: Path, pairs: Sequence[PairRow], out_dir: Path, config: Preference, *, resume: bool = False
+) -> dict[str, float]:
+    """Train a model on pairs and save it, with its tokenizer, as a model directory (an adapter directory with LoRA).
+
+    Args:
+        model_dir: The model to begin with.
+        pairs: What to prefer to what; see `rows.pair_rows`.
+        out_dir: Where the model, checkpoints, ``metrics.jsonl`` and ``preference.png`` go. A line of metrics has step, loss,
+            chosen_logps and rejected_logps (nats a side), margin (beta times the difference of both scores), accuracy (share of
+            pairs whose chosen side scores higher), kl (nats a token; not without a reference), lr and tokens_per_second.
+        config: How.
+        resume: Go on from the last checkpoint in `out_dir`, if there is one.
+
+    Returns:
+        ``steps``, the means of all that was measured over the last tenth of the lines, ``tokens``, ``seconds`` and
+        ``tokens_per_second`` (of this run).
+
+    Raises:
+        UserError: no pairs, a pair that cannot be trained on, no model, or a training to be resumed that was another one.
+    """
+    _check(pairs, config)
+    transformers.utils.logging.disable_progress_bar()
+    model, tokenizer = load(Path(model_dir).resolve())
+    reference = _reference(config, tokenizer)
+    out_dir = Path(out_dir)
+    same_training(pairs, config, out_dir, resume)
+    last = last_checkpoint(out_dir) if resume else None
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    collator = Collator(items(pairs, diverging=config.from_divergence, mismatched=config.mismatches), pad)
+    metrics = Metrics(out_dir, collator, last, (*MEASURED, "kl") if config.uses else MEASURED)
+    order = plan([max(len(p.chosen.input_ids), len(p.rejected.input_ids)) for p in pairs], config)
+    with without_peft_warning():
+        trainer = Trainer(
+            config,
+            model=trainable(model),
+            ref_model=reference,
+            args=arguments(DPOConfig, out_dir, config, len(order) // config.batch_size, precompute_ref_log_probs=True),
+            train_dataset=datasets.Dataset.from_dict({"pair": order}),
+            processing_class=tokenizer,
+            data_collator=collator,
+            callbacks=[metrics],
+            peft_config=peft_config(config.lora),
+        )
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    trainer.model.save_pretrained(out_dir)
+    tokenizer.save_pretrained(out_dir)
+    preference_curves(metrics.file, out_dir / "preference.png")
+    return metrics.summary()
+
+
+class Trainer(DPOTrainer):  # type: ignore[misc]  # trl is untyped here
+    """TRL's trainer with our rows and our losses.
+
+    Shapes: B pairs are R = 2B sequences, all chosen ones before all rejected ones, of at most L ids.
+    """
+
+    def __init__(self, config: Preference, **options: Any) -> None:
+        self.config = config
+        super().__init__(**options)
+
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+        """TRL calls this once, before the first step: the policy still is the initial model, its adapters change nothing yet."""
+        if self.config.uses not in ("", "logged"):
+            rows = [row for item in self.data_collator.items for row in item.rows]
+            longest_first = sorted(range(len(rows)), key=lambda i: -len(rows[i].input_ids))
+            for start in range(0, len(rows), 2 * batch_size):
+                taken = longest_first[start : start + 2 * batch_size]
+                for i, known in zip(taken, self._referred([rows[i] for i in taken]), strict=True):
+                    rows[i] = known
+            self.data_collator.refer(rows)
+            self.ref_model: Any = None  # has done its work
+        return dataset
+
+    @torch.no_grad()
+    def _referred(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows with the reference's log-probabilities."""
+        batch = {k: v.to(self.args.device) for k, v in padded(rows, 0).items()}
+        with self.accelerator.autocast():
+            logps = self.logps(self.ref_model or self.model, batch).tolist()
+        return [replace(r, logprobs=[0.0, *found[: len(r.input_ids) - 1]]) for r, found in zip(rows, logps, strict=True)]
+
+    def logps(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
+        """Log-probabilities of the action tokens among the ids after the first, (R, L - 1), 0 on all others."""
+        inputs = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"]}
+        targets, mask = batch["input_ids"][:, 1:], batch["completion_mask"][:, 1:].bool()
+        if torch.cuda.is_available():  # TRL's head never holds all logits; without a GPU it is slower than what follows
+            labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+            fused: Tensor = model(**inputs, labels=labels, fused_lm_head=True).log_probs
+            return fused
+        columns = mask.any(0).nonzero()[:, 0]  # positions that predict an action token in some row
+        logits = model(**inputs, use_cache=False, logits_to_keep=columns).logits
+        found = action_logps(logits, targets[:, columns], mask[:, columns])
+        return found.new_zeros(mask.shape).index_copy(1, columns, found)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Tensor], **_: Any) -> Tensor:
+        """The mean loss of B pairs."""
+        logps, ref, mask = self.logps(model, inputs), inputs["ref_logps"][:, 1:], inputs["completion_mask"][:, 1:]
+        sums = [x.sum(1).chunk(2) for x in (logps, ref, mask)]
+        chosen, rejected = (Side(*parts) for parts in zip(*sums, strict=True))
+        constants = self.config.constants()
+        if "kl_input_ids" in inputs:
+            with torch.no_grad():
+                others = self.logps(model, {k.removeprefix("kl_"): v for k, v in inputs.items() if k.startswith("kl_")})
+            constants = replace(constants, kl=kl_estimate(others.sum(1), inputs["kl_ref_logps"][:, 1:].sum(1)))
+        self._measure(chosen, rejected, constants.beta)
+        if self.config.uses:
+            self._note("kl", kl_to(ref, logps.detach(), mask))
+        return preference_loss(self.config.loss, chosen, rejected, constants, inputs["smoothing"]).mean()
+
+    def _measure(self, chosen: Side, rejected: Side, beta: float) -> None:
+        score = find_loss(self.config.loss).score
+        gap = (score(chosen) - score(rejected)).detach()
+        for name, value in zip(MEASURED, (chosen.logps, rejected.logps, beta * gap, (gap > 0).float()), strict=True):
+            self._note(name, value.detach().mean())
+
+    def _note(self, name: str, value: Tensor) -> None:
+        self._metrics["train"][name].append(value.item())  # TRL logs the mean since its last line
+
+
+def kl_to(ref: Tensor, logps: Tensor, mask: Tensor) -> Tensor:
+    """How far the policy is from the reference, in nats a token: the mean of (log pi - log ref)^2 / 2; each argument (R, L).
+
+    That is the KL divergence to second order where the reference sampled the tokens (Schulman 2020, the estimator k2). Of tokens
+    from elsewhere it still says how far they moved; the unbiased k3 would be ruled by single tokens that became likely.
+    """
+    return ((logps - ref) ** 2 * mask).sum() / 2 / mask.sum().clamp(min=1)
+
+
+def _check(pairs: Sequence[PairRow], config: Preference) -> None:
+    sides = [s for p in pairs for s in (p.chosen, p.rejected)]
+    if not pairs:
+        raise UserError("there are no pairs to train on: make more, or choose less strictly")
+    if any(w not in (0.0, 1.0) for s in sides for w in s.weights):
+        raise UserError("preference losses take weights of 0 and 1 only: round them")
+    if not all(any(s.weights) for s in sides):
+        raise UserError("a pair has a side on which nothing has a weight: leave such pairs out, as pair_rows does")
+    if not all(0 <= p.smoothing <= 0.5 for p in pairs):
+        raise UserError("the smoothing of a pair lies between 0 and 0.5: swap the sides of pairs that are more likely wrong")
+    if config.uses == "logged" and (unknown := sum(p.chosen.logprobs is None or p.rejected.logprobs is None for p in pairs)):
+        raise UserError(
+            f"{unknown} of {len(pairs)} pairs have no logged logprobs (another vocabulary, or played without a model): "
+            "take the reference 'initial' or a model directory"
+        )
+    if config.loss == "kto" and len(pairs) < 2:
+        raise UserError("KTO measures each pair against another one: give at least two pairs")
+
+
+def _reference(config: Preference, tokenizer: Any) -> Any:
+    """The model of a named reference directory, None for every other reference."""
+    if config.uses in ("", "initial", "logged"):
+        return None
+    model, words = load(Path(config.reference).resolve())
+    if words.get_vocab() != tokenizer.get_vocab():
+        raise UserError(f"the reference {config.reference} has another vocabulary than the model: take one of the same family")
+    return trainable(model)
