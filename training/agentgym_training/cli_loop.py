@@ -29,5 +29,6 @@ def loop(
     ]
     output.table(("round", "validation success", "sampled tokens", "learnt from"), [("0", f"{done['start']:.1%}", "", ""), *rows])
     tested = done["success"]
-    output.say(f"Held-out success {tested['start']:.1%} before, {tested['best']:.1%} after round {done['best']}: {done['policy']}")
+    output.say(f"Held-out success {tested['start']:.1%} before, {tested['best']:.1%} after round {done['best']}.")
+    output.say(f"Policy: {done['policy']}")
     output.result(done)

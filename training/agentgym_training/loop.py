@@ -55,7 +55,8 @@ class Loop:
 
     def run(self) -> dict[str, Any]:
         """All rounds. Returns ``rounds`` (of each `success` on validation tasks, `sampled_tokens` and `pairs`), ``best`` (the round
-        whose policy is kept), ``success`` on test tasks of the first and the best policy, and the best ``policy``."""
+        whose policy is kept), ``success`` on test tasks of the first and the best policy, and the best ``policy``.
+        """
         self._same_recipe()
         first = policy = self._first_policy()
         began = self._success(policy, "validation", self.out / "start.json")
@@ -190,7 +191,9 @@ class Loop:
         recipe = self.recipe
 
         def measure() -> dict[str, Any]:
-            tasks = choose_tasks(recipe.env, recipe.env_args, split, 0, recipe.validation if split == "validation" else recipe.test)
+            tasks = choose_tasks(
+                recipe.env, recipe.env_args, split, 0, recipe.validation if split == "validation" else recipe.test
+            )
             sink, sampler = Memory(), self._sampler(policy, 0.0)
             progress = play_all(Rollout(recipe.env, recipe.env_args, 1, 0, CONCURRENCY), tasks, sampler, sink, self.output)
             return evaluate(sink.episodes, progress.failed).to_dict()
