@@ -88,7 +88,7 @@ def preference(
     )
     tokenizer = load_tokenizer(model)
     with Store(run) as store:
-        made = list(store.pairs(pairs))  # type: ignore[attr-defined]  # comes with the search
+        made = list(store.pairs(pairs))
     rows = pair_rows(made, tokenizer, max_length)
     output.say(f"Training {model} on {len(rows)} of {len(made)} pairs of {run} into {out}.")
     done = train_preference(model, rows, out, config, resume=resume)

@@ -1,8 +1,8 @@
 """Iterative training: collect, find what the policy lacks, search there, pair, train, evaluate, and again with the new policy.
 
-Everything of a round lies in its folder: the store of its episodes, trees and pairs, the policy that it was played with or that came
-of it, and one JSON file for each stage that is done. A stage that is not done is begun again where it stood, so the command that
-was killed at any point goes on when it is given again, with the same result: seeds are those of recipe, round and task.
+Everything of a round lies in its folder: the store of its episodes, trees and pairs, the policy that came of it, and one JSON file
+for each stage that is done. A stage that is not done is begun again where it stood, so that a loop which was killed at any point
+goes on when its command is given again, with the same result: all seeds follow from the loop's, the round and the task.
 """
 
 import json
@@ -54,8 +54,11 @@ class Loop:
     output: Output
 
     def run(self) -> dict[str, Any]:
-        """All rounds. Returns ``rounds`` (of each `success` on validation tasks, `sampled_tokens` and `pairs`), ``best`` (the round
-        whose policy is kept), ``success`` on test tasks of the first and the best policy, and the best ``policy``.
+        """Carry out all rounds.
+
+        Returns:
+            ``rounds`` (of each ``success`` on validation tasks, ``sampled_tokens`` and ``pairs``), ``start`` (success before them),
+            ``best`` (the round whose policy is kept), ``success`` on test tasks of the first and the best policy, ``policy``.
         """
         self._same_recipe()
         first = policy = self._first_policy()
@@ -95,7 +98,9 @@ class Loop:
             with Store(folder, create=True) as store:
                 self._collect(store, "oracle", 0, warmup.tasks, 1)
                 gold = [t for t in store.trajectories() if t.success]
-            init_model([(t.messages, t.episode.tools) for t in gold], folder / "base", self.seed, warmup.copy_steps)
+            init_model(
+                [(t.messages, t.episode.tools) for t in gold], folder / "base", seed=self.seed, warmup_steps=warmup.copy_steps
+            )
             rows = training_rows(gold, load_tokenizer(folder / "base"))
             config = warmup.sft.model_copy(update={"seed": self.seed, "save_steps": SAVE_STEPS})
             return train_sft(folder / "base", rows, folder / "policy", config, resume=True)
@@ -191,9 +196,8 @@ class Loop:
         recipe = self.recipe
 
         def measure() -> dict[str, Any]:
-            tasks = choose_tasks(
-                recipe.env, recipe.env_args, split, 0, recipe.validation if split == "validation" else recipe.test
-            )
+            count = recipe.validation if split == "validation" else recipe.test
+            tasks = choose_tasks(recipe.env, recipe.env_args, split, 0, count)
             sink, sampler = Memory(), self._sampler(policy, 0.0)
             progress = play_all(Rollout(recipe.env, recipe.env_args, 1, 0, CONCURRENCY), tasks, sampler, sink, self.output)
             return evaluate(sink.episodes, progress.failed).to_dict()

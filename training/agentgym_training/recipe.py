@@ -1,4 +1,4 @@
-"""Recipes of iterative training: YAML, read strictly. The shipped ones are the files of `recipes/`, each named after its method."""
+"""Recipes of iterative training: YAML, read strictly. The shipped ones are the files of `recipes/`, named after their methods."""
 
 from importlib.resources import files
 from pathlib import Path
