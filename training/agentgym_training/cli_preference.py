@@ -24,8 +24,8 @@ from .cli_options import (
 
 PairsOption = Annotated[str, typer.Option("--pairs", help="What the pairs are called in the run.")]
 LossOption = Annotated[str, typer.Option("--loss", help="dpo, ipo, hinge, kto, simpo, orpo, cpo, asft or tpo.")]
-BetaOption = Annotated[float | None, typer.Option("--beta", min=1e-12, help="Of the loss; default: its paper's.")]
-GammaOption = Annotated[float | None, typer.Option("--gamma", min=0.0, help="SimPO's margin; default: its paper's.")]
+BetaOption = Annotated[float | None, typer.Option("--beta", min=1e-12, help="Of the loss; default: a usual one for it.")]
+GammaOption = Annotated[float | None, typer.Option("--gamma", min=0.0, help="SimPO's margin; default: 1.")]
 SftWeightOption = Annotated[
     float | None,
     typer.Option("--sft-weight", min=0.0, help="Of a term that keeps the chosen side likely; default: the method's."),

@@ -104,7 +104,7 @@ Link = Callable[[Tensor, Tensor, Constants], Tensor]
 
 @dataclass(frozen=True)
 class Loss:
-    """A method: `score` (B,) of a side, `link` of both scores, the constants of its paper, whether it knows a reference."""
+    """A method: `score` (B,) of a side, `link` of both scores, usual constants, whether it knows a reference."""
 
     score: Score
     link: Link

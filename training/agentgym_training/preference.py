@@ -44,8 +44,8 @@ class Preference(Training):
 
     Attributes:
         loss: A name in `losses.LOSSES`.
-        beta: Of the loss; by default what its paper takes.
-        gamma: SimPO's margin; by default its paper's.
+        beta: Of the loss; by default what `losses.LOSSES` says.
+        gamma: SimPO's margin; by default what `losses.LOSSES` says.
         sft_weight: Of the SFT term; by default what the method says: 1 where it has one, 0 elsewhere.
         reference: "logged", "initial" or a model directory; methods without a reference do not look at it.
         from_divergence: Count only what comes from the first id on in which the sides differ.
