@@ -1,6 +1,6 @@
 """Iterative training: collect, find what the policy lacks, search there, pair, train, evaluate, and again with the new policy.
 
-Everything of a round lies in its folder: the store of its episodes, trees and pairs, the policy that came of it, and one JSON file
+All of a round lies in its folder: the store of its episodes, trees and pairs, the policy that came of it, and one JSON file
 for each stage that is done. A stage that is not done is begun again where it stood, so that a loop which was killed at any point
 goes on when its command is given again, with the same result: all seeds follow from the loop's, the round and the task.
 """
@@ -57,7 +57,7 @@ class Loop:
         """Carry out all rounds.
 
         Returns:
-            ``rounds`` (of each ``success`` on validation tasks, ``sampled_tokens`` and ``pairs``), ``start`` (success before them),
+            ``rounds`` (of each ``success`` on validation tasks, ``sampled_tokens`` and ``pairs``), ``start`` (success before),
             ``best`` (the round whose policy is kept), ``success`` on test tasks of the first and the best policy, ``policy``.
         """
         self._same_recipe()
