@@ -194,11 +194,19 @@ class _Batch:
         return logits  # (B, V)
 
     def _join(self, new: list[_Row]) -> None:
-        longest = max(len(r.prompt) for r in new)
-        ids = torch.tensor([[0] * (longest - len(r.prompt)) + r.prompt for r in new], device=self.model.device)
-        mask = torch.tensor([[0] * (longest - len(r.prompt)) + [1] * len(r.prompt) for r in new], device=self.model.device)
+        places: dict[
+            tuple[int, ...], int
+        ] = {}  # siblings of a search, and a group's first turns, have one prompt: it is read once
+        rows = torch.tensor([places.setdefault(tuple(r.prompt), len(places)) for r in new], device=self.model.device)
+        longest = max(map(len, places))
+        ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in places], device=self.model.device)
+        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in places], device=self.model.device)
         cache = DynamicCache(config=self.model.config)
-        self._draw(new, self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache))
+        logits = self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
+        if len(places) < len(new):
+            cache.batch_select_indices(rows)
+            logits, mask = logits[rows], mask[rows]
+        self._draw(new, logits)
         if self.rows:
             for ours, theirs in zip(self.cache.layers, cache.layers, strict=True):
                 ours.keys, ours.values = _stack(ours.keys, theirs.keys), _stack(ours.values, theirs.values)

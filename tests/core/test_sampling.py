@@ -85,6 +85,26 @@ def test_a_seed_gives_the_same_turn_in_any_company(model: Any, words: Any) -> No
     assert [s.token_ids for s in other] != [s.token_ids for s in alone]
 
 
+def test_a_prompt_that_many_share_is_read_once(model: Any, words: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [SampleRequest([], [], [*range(1, 30 + i % 3)], i) for i in range(12)]
+    apart = run(TransformersSampler(model, words, max_tokens=12), asked, apart=True)
+    sampler, read = TransformersSampler(model, words, max_tokens=12), list[tuple[int, int]]()
+    forward = sampler._batch._forward
+
+    def counted(ids: torch.Tensor, *rest: Any) -> torch.Tensor:
+        read.append((ids.shape[0], ids.shape[1]))
+        return forward(ids, *rest)
+
+    monkeypatch.setattr(sampler._batch, "_forward", counted)
+    together = run(sampler, asked)
+    assert [s.token_ids for s in together] == [s.token_ids for s in apart]
+    for one, other in zip(together, apart, strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+    prefills = [rows for rows, length in read if length > 1]
+    assert sum(prefills) < 12
+    assert all(rows <= 3 for rows in prefills)
+
+
 def test_sampling_follows_the_distribution(model: Any, words: Any) -> None:
     """Frequencies of the first token over many seeds against the model's own probabilities (chi-square, 5 sigma)."""
     prompt, count = [1, 2, 3, 4, 5], 3000
