@@ -194,9 +194,8 @@ class _Batch:
         return logits  # (B, V)
 
     def _join(self, new: list[_Row]) -> None:
-        places: dict[
-            tuple[int, ...], int
-        ] = {}  # siblings of a search, and a group's first turns, have one prompt: it is read once
+        # A state's siblings in a search, and a group's first turns, have one prompt: it is read once.
+        places: dict[tuple[int, ...], int] = {}
         rows = torch.tensor([places.setdefault(tuple(r.prompt), len(places)) for r in new], device=self.model.device)
         longest = max(map(len, places))
         ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in places], device=self.model.device)
