@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +20,15 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from agentgym.dialects import Dialect
 from agentgym.errors import RefusedFailure, SamplerFailure, UserError
 from agentgym.sampling.base import Probe, Sample, SampleRequest, Usage, publishable
+from agentgym.sampling.decoding import Batch, Row
 from agentgym.sampling.vllm_engine import tolerance
 from agentgym.tokens import Chat
 
 POLL = 0.005  # seconds; waiting by looking again works in any event loop, as the locks of asyncio do not
-
-
-@dataclass(eq=False)
-class _Row:
-    prompt: list[int]
-    limit: int
-    uniforms: np.ndarray  # one number in [0, 1) for each token to be drawn
-    future: "asyncio.Future[_Row]"
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    stopped: bool = False
-    version: str = ""
 
 
 class TransformersSampler:
@@ -81,10 +69,10 @@ class TransformersSampler:
         self.usage = Usage()
         self.context: int | None = getattr(model.config, "max_position_embeddings", None)
         self._max_tokens, self._temperature, self._max_batch = max_tokens, temperature, max_batch
-        self._batch = _Batch(model.eval(), temperature, self.chat, version or "unnamed")
+        self._batch = Batch(model.eval(), temperature, self.chat, version or "unnamed")
         self._paused, self._mismatch = False, ""
-        self._waiting: deque[_Row] = deque()
-        self._open: set[_Row] = set()  # all rows whose callers wait
+        self._waiting: deque[Row] = deque()
+        self._open: set[Row] = set()  # all rows whose callers wait
         self._thread = ThreadPoolExecutor(1, "sampler")
         self._running: asyncio.Task[None] | None = None
 
@@ -129,7 +117,7 @@ class TransformersSampler:
         path, loop = publishable(directory, probe), asyncio.get_running_loop()
         self._paused = True
         try:
-            while not await loop.run_in_executor(self._thread, self._batch.exchange, path, version):
+            while not await loop.run_in_executor(self._thread, self._batch.exchange, partial(exchange, path=path), version):
                 await asyncio.sleep(POLL)
             served = await loop.run_in_executor(self._thread, score, self.model, probe.ids)
             wrong = probe.mismatch(served, tolerance(str(self.model.dtype).removeprefix("torch.")))
@@ -148,16 +136,16 @@ class TransformersSampler:
                 row.future.set_exception(SamplerFailure("the sampler was closed"))
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _row(self, request: SampleRequest, future: "asyncio.Future[_Row]") -> _Row:
+    def _row(self, request: SampleRequest, future: "asyncio.Future[Row]") -> Row:
         prompt = request.prompt_ids
         if not prompt:
             raise UserError("the transformers sampler needs prompt_ids: render the messages with its `chat`")
         limit = self._max_tokens if self.context is None else min(self._max_tokens, self.context - len(prompt))
         if limit < 1:
             raise RefusedFailure(f"a prompt of {len(prompt)} tokens leaves no room in a context of {self.context}")
-        return _Row(prompt, limit, np.random.default_rng(request.seed).random(limit), future)
+        return Row(prompt, limit, np.random.default_rng(request.seed).random(limit), future)
 
-    def _finish(self, row: _Row) -> Sample:
+    def _finish(self, row: Row) -> Sample:
         self.usage.requests += 1
         self.usage.prompt_tokens += len(row.prompt)
         self.usage.sampled_tokens += len(row.ids)
@@ -168,7 +156,7 @@ class TransformersSampler:
         """Move the batch on until nobody waits; the model works in a thread, episodes go on meanwhile."""
         loop = asyncio.get_running_loop()
         while self._waiting or self._batch.rows:
-            taken: list[_Row] = []
+            taken: list[Row] = []
             self._waiting = deque(row for row in self._waiting if not row.future.done())  # without callers that are gone
             if self._paused and not self._batch.rows:
                 await asyncio.sleep(POLL)
@@ -190,127 +178,6 @@ class TransformersSampler:
 
     def _wants_in(self, running: int) -> bool:
         return not self._paused and running < self._max_batch and len(self._waiting) >= max(1, running // 4)
-
-
-class _Batch:
-    """The rows being decoded: left-padded keys and values, one column for each position.
-
-    Shapes: B rows, L columns, V vocabulary; `mask` (B, L) is 0 on padding.
-    """
-
-    def __init__(self, model: Any, temperature: float, chat: Chat, version: str) -> None:
-        self.model, self.temperature, self.chat, self.version = model, temperature, chat, version
-        self.clear()
-
-    def clear(self) -> None:
-        self.rows: list[_Row] = []
-        self.cache: Any = None
-        self.mask = torch.zeros(0, 0, dtype=torch.long)
-
-    @torch.inference_mode()
-    def advance(self, new: list[_Row], wants_in: Any) -> list[_Row]:
-        """Let `new` rows join, then decode until some row is done or others want to join. Returns the rows that are done."""
-        if new:
-            self._join(new)
-        while self.rows:
-            done = [r for r in self.rows if r.stopped or len(r.ids) >= r.limit or r.future.done()]  # the last: nobody waits
-            if done:
-                self._leave(done)
-                return done
-            if wants_in(len(self.rows)) and self.joinable():
-                return []
-            last = torch.tensor([[r.ids[-1]] for r in self.rows], device=self.model.device)
-            self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], 1)
-            positions = self.mask.sum(1, keepdim=True) - 1
-            self._draw(self.rows, self._forward(last, self.mask, positions, self.cache))
-        return []
-
-    def exchange(self, path: Path, version: str) -> bool:
-        """Take other weights, unless rows are being decoded with these."""
-        if not self.rows:
-            self.model = exchange(self.model, path)
-            self.version = version
-        return not self.rows
-
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
-        out = self.model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
-        logits: torch.Tensor = out.logits[:, -1].float()
-        return logits  # (B, V)
-
-    def _join(self, new: list[_Row]) -> None:
-        for row in new:
-            row.version = self.version
-        # A state's siblings in a search, and a group's first turns, have one prompt: it is read once.
-        places: dict[tuple[int, ...], int] = {}
-        rows = torch.tensor([places.setdefault(tuple(r.prompt), len(places)) for r in new], device=self.model.device)
-        longest = max(map(len, places))
-        ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in places], device=self.model.device)
-        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in places], device=self.model.device)
-        cache = DynamicCache(config=self.model.config)
-        logits = self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
-        if len(places) < len(new):
-            cache.batch_select_indices(rows)
-            logits, mask = logits[rows], mask[rows]
-        self._draw(new, logits)
-        if self.rows:
-            for ours, theirs in zip(self.cache.layers, cache.layers, strict=True):
-                ours.keys, ours.values = _stack(ours.keys, theirs.keys), _stack(ours.values, theirs.values)
-            self.mask = _stack(self.mask[..., None], mask[..., None])[..., 0]
-        else:
-            self.cache, self.mask = cache, mask
-        self.rows = self.rows + new
-
-    def _leave(self, done: list[_Row]) -> None:
-        gone = set(map(id, done))
-        keep = [i for i, r in enumerate(self.rows) if id(r) not in gone]
-        if not keep:
-            return self.clear()
-        index = torch.tensor(keep, device=self.mask.device)
-        self.cache.batch_select_indices(index)
-        self.mask, self.rows = self.mask[index], [self.rows[i] for i in keep]
-        padding = int(self.mask.argmax(1).min())  # columns that pad every row that is left
-        if padding and self.joinable():
-            self.mask = self.mask[:, padding:]
-            for layer in self.cache.layers:
-                layer.keys, layer.values = layer.keys[:, :, padding:], layer.values[:, :, padding:]
-        return None
-
-    def joinable(self) -> bool:
-        """Whether rows may join those that are there."""
-        # Sliding windows and recurrent states cannot be padded on the left: their rows wait until the batch is empty.
-        return self.cache is None or all(type(layer) is DynamicLayer for layer in self.cache.layers)
-
-    def _draw(self, rows: list[_Row], logits: torch.Tensor) -> None:
-        """Draw one token for each row by inverting its distribution at the row's own uniform number."""
-        logprobs = torch.log_softmax(logits, -1)
-        if self.temperature == 0:
-            chosen = logits.argmax(-1)
-        else:
-            heights = torch.softmax(logits.double() / self.temperature, -1).cumsum(-1)
-            uniform = torch.tensor([r.uniforms[len(r.ids)] for r in rows], dtype=heights.dtype, device=heights.device)
-            chosen = torch.searchsorted(heights, (uniform * heights[:, -1])[:, None]).squeeze(1).clamp(max=logits.shape[-1] - 1)
-        taken = logprobs.gather(1, chosen[:, None]).squeeze(1)
-        if not bool(torch.isfinite(taken).all()):
-            raise SamplerFailure("the model gives no finite probabilities: its weights are broken")
-        for row, token, logprob in zip(rows, chosen.tolist(), taken.tolist(), strict=True):
-            row.ids.append(token)
-            row.logprobs.append(logprob)
-            row.stopped = token in self.chat.end_ids or self._stops(row.ids)
-
-    def _stops(self, ids: list[int]) -> bool:
-        if not self.chat.dialect.stop:
-            return False
-        tail = self.chat.tokenizer.decode(ids[-16:], skip_special_tokens=False)
-        return any(s in tail for s in self.chat.dialect.stop)
-
-
-def _stack(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Rows of `a` above rows of `b`, the shorter padded on the left of its second-to-last axis."""
-    longest = max(a.shape[-2], b.shape[-2])
-    pad = torch.nn.functional.pad
-    return torch.cat([pad(x, (0, 0, longest - x.shape[-2], 0)) for x in (a, b)])
 
 
 def load(path: Path, device: str | None = None) -> tuple[Any, Any]:
