@@ -109,14 +109,17 @@ class Room(DynamicLayer):  # type: ignore[misc]
 
     def _reserve(self, like: tuple[Tensor, Tensor], rows: int, length: int, more: int) -> None:
         """Have room for so many rows, and for so many columns before the last one and after it."""
-        old, used = self._buffers, self._end - self._start
-        if old and rows <= len(old[0]) and length <= self._end and self._end + more <= old[0].shape[2]:
+        held, columns = self._buffers[0].shape[:3:2] if self._buffers else (0, 0)
+        if rows <= held and length <= self._end and self._end + more <= columns:
             return
-        held = max(rows, len(old[0]) if old else 0)
-        self._buffers = [x.new_zeros(held, x.shape[1], length + more + GROWTH, x.shape[3]) for x in like]
+        old, used = [b[: self._rows, :, self._start : self._end].clone() for b in self._buffers], self._end - self._start
+        if rows > held or length + more + GROWTH > columns:  # else what is there only moves to another column
+            held, columns = max(rows, held), length + more + 2 * GROWTH
+            self._buffers = [x.new_zeros(held, x.shape[1], columns, x.shape[3]) for x in like]
+        self._end = columns - more - GROWTH
+        self._start = self._end - used
         for buffer, source in zip(self._buffers, old, strict=False):
-            buffer[: self._rows, :, length - used : length] = source[: self._rows, :, self._start : self._end]
-        self._start, self._end = length - used, length
+            buffer[: self._rows, :, self._start : self._end] = source
         self.dtype, self.device, self.is_initialized = like[0].dtype, like[0].device, True
 
 
@@ -207,8 +210,11 @@ class Batch:
     def clear(self) -> None:
         """Drop all rows."""
         self.rows: list[Row] = []
-        self.cache: Any = None
         self.lengths, self.width = torch.zeros(0, dtype=torch.long), 0
+        self.cache: Any = None
+        if self.plain:
+            self.cache = DynamicCache(config=self.model.config)
+            self.cache.layers = [Room() for _ in self.cache.layers]
 
     def joinable(self) -> bool:
         """Whether rows may join those that are there."""
@@ -291,9 +297,6 @@ class Batch:
 
     def _settle(self, cache: Any, mask: Tensor, lengths: Tensor, copies: Tensor) -> None:
         """Put what was read, without holes, below the rows that are there."""
-        if self.cache is None:
-            self.cache = DynamicCache(config=self.model.config)
-            self.cache.layers = [Room() for _ in cache.layers]
         longest = int(lengths.max())
         order = mask.argsort(dim=1, stable=True)[:, -longest:][copies].to(self.model.device)
         rows = copies.to(self.model.device)
@@ -310,14 +313,14 @@ class Batch:
             for i in gone:
                 self._keep(i)
         count = len(stay)
-        if not count:
+        if not count and not self.plain:
             return self.clear()
         moves = list(zip([i for i in stay if i >= count], [i for i in gone if i < count], strict=True))
         place = dict(moves)
         order = sorted(stay, key=lambda i: place.get(i, i))
         self.rows, self.lengths = [self.rows[i] for i in order], self.lengths[order]
         if self.plain:
-            self.width = int(self.lengths.max())
+            self.width = int(self.lengths.max()) if count else 0
             for layer in self.cache.layers:
                 layer.leave(moves, count, self.width)
         else:
