@@ -10,7 +10,6 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -313,7 +312,7 @@ def test_near_duplicates_become_one() -> None:
 
 def test_best_of_n_is_so_many_attempts() -> None:
     sampler = Levers(lambda r: random.Random(r.seed).randrange(2))
-    sink, _ = grow(replace(search_named("best-of-n"), width=8, budget=Budget(8)), sampler=sampler)
+    sink, _ = grow(search_named("best-of-n").with_simulations(8), sampler=sampler)
     (episode,) = sink.episodes
     assert len(list(episode.trajectories())) == 8
     assert sampler.asked == 24

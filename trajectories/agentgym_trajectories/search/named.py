@@ -53,8 +53,8 @@ def tree_grpo() -> Search:
 
 
 def best_of_n() -> Search:
-    """Sixteen independent attempts: the baseline of every search."""
-    return Search("best-of-n", Beam(1, depth=1), RollOut(), width=16, merge=False, budget=Budget(16))
+    """Independent attempts, as many as simulations: the baseline of every search."""
+    return Search("best-of-n", Beam(1, depth=1), RollOut(), width=None, merge=False, budget=Budget(16))
 
 
 NAMED: dict[str, Callable[[], Search]] = {

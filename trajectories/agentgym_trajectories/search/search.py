@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from agentgym import Message
+from agentgym import Message, UserError
 from agentgym.sampling import Sample, Sampler
 from agentgym_trajectories.episode import Pulse, Walk
 from agentgym_trajectories.hosts import Host
@@ -56,7 +56,7 @@ class Search:
         choice: Where to go on.
         value: What states are worth.
         ranking: Orders the actions of a state when it is expanded; None for no order.
-        width: Actions sampled for each state that is expanded.
+        width: Actions sampled for each state that is expanded; None for one in each simulation of the budget.
         expansion: How these are sampled.
         merge: Whether near-duplicates among them become one.
         leaves: Simulations under way at once in one tree.
@@ -68,7 +68,7 @@ class Search:
     choice: Choice = field(default_factory=UCB1)
     value: Value = field(default_factory=RollOut)
     ranking: Ranking | None = None
-    width: int = 4
+    width: int | None = 4
     expansion: Expansion = field(default_factory=Whole)
     merge: bool = True
     leaves: int = 1
@@ -79,9 +79,21 @@ class Search:
         """The same search with another budget."""
         return replace(self, budget=replace(self.budget, simulations=simulations))
 
+    @property
+    def samples(self) -> int:
+        """Actions sampled for each state that is expanded.
+
+        Raises:
+            UserError: neither width nor budget says how many.
+        """
+        found = self.width or self.budget.simulations
+        if not found:
+            raise UserError(f"search {self.name!r} needs a width or a number of simulations")
+        return found
+
     def version(self, policy: str) -> str:
         """Names what plays in the records: the policy and all of the search that matters."""
-        return f"{policy}+{self.name}/{self.width}x{self.budget.simulations or 'all'}"
+        return f"{policy}+{self.name}/{self.samples}x{self.budget.simulations or 'all'}"
 
     async def play(self, host: Host, sampler: Sampler, episode: Episode, seed: int, pulse: Pulse) -> Episode:
         """Grow a tree from the task's beginning; returns `episode` with the tree in it.
@@ -144,7 +156,7 @@ class _Growth:
     async def _expand(self, targets: list[State | Edge]) -> list[Edge]:
         """Give the states among the targets their actions. Returns the edges to evaluate, in the targets' order."""
         states = list(dict.fromkeys(t for t in targets if isinstance(t, State)))
-        proposals = await asyncio.gather(*(self.search.expansion(s.walk, self.search.width) for s in states))
+        proposals = await asyncio.gather(*(self.search.expansion(s.walk, self.search.samples) for s in states))
         for state, samples in zip(states, proposals, strict=True):
             self.tokens += sum(len(s.token_ids or ()) for s in samples)
             for same in _alike(samples) if self.search.merge else [[s] for s in samples]:
