@@ -9,7 +9,9 @@ import asyncio
 import importlib.util
 import logging
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Coroutine
@@ -171,7 +173,13 @@ class LocalEngine:
             return await asyncio.shield(self._starting)
 
     async def _start(self) -> Any:
-        inherited = ENVIRONMENT | os.environ | {SWITCH: "1" if self._updates else "0", PARENT: str(os.getpid())}
+        self._sockets = tempfile.mkdtemp(prefix="agentgym-")  # vLLM leaves them where they are
+        inherited = (
+            ENVIRONMENT
+            | {"VLLM_RPC_BASE_PATH": self._sockets}
+            | os.environ
+            | {SWITCH: "1" if self._updates else "0", PARENT: str(os.getpid())}
+        )
         logging.getLogger("vllm").setLevel(inherited["VLLM_LOGGING_LEVEL"].upper())  # some modules log before vLLM has set it
         resource_tracker.ensure_running()  # it unblocks the signal again when it starts
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # in this thread, and in the processes that it starts
@@ -211,6 +219,7 @@ class LocalEngine:
             engine = await starting
             engine.shutdown()  # on the loop of its sockets, so that they are closed now
             engine.engine_core.resources.ctx.destroy(linger=0)  # vLLM leaves it to the garbage collector, which warns
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
 
 class _Loop:
