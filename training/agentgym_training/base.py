@@ -22,6 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentgym import UserError
 from agentgym.sampling.transformers import load, without_peft_warning
 
+from .files import write_json
+
 log = logging.getLogger(__name__)
 
 
@@ -174,8 +176,7 @@ def same_training(rows: Sequence[Any], config: BaseModel, out_dir: Path, resume:
         before = json.loads(file.read_text())
         if other := [key for key in now if before.get(key) != now[key]]:
             raise UserError(f"the training in {out_dir} had other {', '.join(other)}: give the same, or choose another --out")
-    out_dir.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(now))
+    write_json(file, now)
 
 
 def last_checkpoint(out_dir: Path) -> Path | None:

@@ -97,7 +97,7 @@ class Collator:
 
 
 def scored(rows: Sequence[Row]) -> list[Scored]:
-    """Rows as sequences: what has a weight is scored, row after row. A first token has nothing before it that could predict it."""
+    """Rows as sequences: what has a weight is scored, row after row. Nothing could predict a first token."""
     at = [1 + np.flatnonzero(r.weights[1:]) for r in rows]
     ends = np.cumsum([len(a) for a in at])
     return [Scored(r.input_ids, a, end - len(a) + np.arange(len(a))) for r, a, end in zip(rows, at, ends, strict=True)]

@@ -1,20 +1,21 @@
 """Sequences through a model, what they have in common once.
 
-Branches of a search tree, attempts at one task and both sides of a pair begin with the same tokens, and causal attention gives these
-the same hidden states in each. So sequences make one row: their trie in depth-first order, each token of which stands once::
+Branches of a search tree, attempts at one task and both sides of a pair begin with the same tokens, and causal attention gives
+these the same hidden states in each. So sequences make one row: their trie in depth-first order, each token standing once::
 
     sequences   a b c d e        row        a b c d e f g h
                 a b c f          position   0 1 2 3 4 3 1 2
                 a g h            run        0 0 0 0 0 1 2 2
 
-A run is what a sequence adds to those before it. Attention goes run by run: the queries of a run see the keys of their own sequence
-alone, so they see what they would see without company; all else in a transformer works token by token. A token after which
-sequences part predicts several next ones. Nothing is padded but runs of like shape, in attention. The head is applied where a token
-is scored, in pieces, so that no more than `HEAD` logits are held at once.
+A run is what a sequence adds to those before it. Attention goes run by run: the queries of a run see the keys of their own
+sequence alone, so they see what they would see without company; all else in a transformer works token by token. A token after
+which sequences part predicts several next ones. Nothing is padded but runs of like shape, in attention. The head is applied where
+a token is scored, in pieces, so that no more than `HEAD` logits are held at once.
 
 Departs from tree attention by one mask over the row (SpecInfer, arXiv:2305.09781), whose cost grows with the row's square.
 
-A model that cannot take such rows (sliding windows, recurrent states, an attention of its own) gets its sequences padded, one each row.
+A model that cannot take such rows (sliding windows, recurrent states, an attention of its own) gets its sequences padded, each
+in a row of its own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +61,7 @@ class Bucket:
     Attributes:
         queries: (B, n), places in the row; padded with the first one.
         keys: (B, l), places in the row: of the sequence up to the run's end; padded with the first one.
-        shared: (B,), how many keys stand before the first query; None where the queries are the keys, which causal kernels do best.
+        shared: (B,), how many keys stand before the first query; None where the queries are the keys.
     """
 
     queries: Tensor

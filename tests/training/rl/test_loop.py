@@ -1,5 +1,6 @@
 """The loop: it learns, it publishes exactly what it learnt, and a run that was killed ends as one that was not."""
 
+import copy
 import json
 import os
 import random
@@ -229,6 +230,34 @@ def test_a_curriculum_goes_from_short_to_long(train, tmp_path):
         assert (episode.nodes[1].end, episode.nodes[1].success) == (StopReason.MAX_TURNS, False)
     with pytest.raises(UserError, match="grows trees"):
         RL(method="tree", stages=stages)
+
+
+def test_no_stage_plays_the_tasks_of_another(tmp_path):
+    """With and without a difficulty, and however often groups are replaced."""
+    stages = (Stage(difficulty="easy"), Stage(3), Stage(5, difficulty="hard"))
+    config = QUICK.model_copy(update={"updates": 6, "stages": stages, "refill": 1, "tasks": 3})
+    with Collector("games/KeyDoor-v0", {}, config, Silent(), tmp_path, lambda trajectory: []) as collector:
+        played = [task.id for number in range(1, 7) for attempt in range(2) for task in collector.tasks(number, attempt)]
+    assert len(played) == len(set(played)) == 6 * 2 * 3
+
+
+class Silent:
+    """A sampler that is never asked."""
+
+    async def close(self):
+        pass
+
+
+def test_a_checkpoint_of_another_vocabulary_is_refused(train, nano_chat, tmp_path):
+    train(tmp_path, updates=1)
+    words = copy.deepcopy(nano_chat.tokenizer)
+    words.add_tokens(["<other>"])
+    words.save_pretrained(tmp_path / "update-1")
+    with pytest.raises(UserError, match=r"the tokenizer in .*update-1 has \d+ ids, its model knows \d+"):
+        train(tmp_path, updates=1, resume=True)
+    make_model(words).save_pretrained(tmp_path / "update-1")
+    with pytest.raises(UserError, match=r"the checkpoint .*update-1 has another vocabulary than"):
+        train(tmp_path, updates=1, resume=True)
 
 
 def test_a_curriculum_goes_from_easy_to_hard(nano_dir, tmp_path):

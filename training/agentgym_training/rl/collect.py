@@ -129,10 +129,11 @@ class Collector:
     def tasks(self, number: int, attempt: int) -> Sequence[Task]:
         """The tasks of an update, and of each attempt to fill it: no two have any in common, until all tasks were used."""
         count, wanted = self.config.tasks, self.config.stage(number).difficulty
-        first = ((number - 1) * (1 + self.config.refill) + attempt) * count
+        seeks = any(stage.difficulty for stage in self.config.stages)  # then all stages leave room to look for a difficulty
+        first = ((number - 1) * (1 + self.config.refill) + attempt) * count * (RARE if seeks else 1)
         if not wanted:
             return cycled(self._tasks, self.config.seed * 1_000_000 + first, count)
-        seen = cycled(self._tasks, self.config.seed * 1_000_000 + first * RARE, count * RARE)
+        seen = cycled(self._tasks, self.config.seed * 1_000_000 + first, count * RARE)
         found = [task for task in seen if task.difficulty == wanted][:count]
         if len(found) < count:
             raise UserError(f"less than one in {RARE} tasks of {self.env} is called {wanted!r}: give another difficulty")

@@ -50,7 +50,7 @@ class RL(BaseModel):
         stages: A curriculum; before the first stage, and without any, all tasks are played to their ends.
         lora: Adapters, or None for all weights.
         max_tokens: Longest turn.
-        pack: Tokens that go through the model at once, common beginnings once; by default what a GPU's memory, or a CPU's cache, likes.
+        pack: Tokens that go through the model at once, common beginnings counting once; by default `packing.BUDGET`.
         save_every: Updates between checkpoints.
         seed: Of tasks, sampling and first weights.
     """

@@ -122,7 +122,7 @@ class _Trained:
 
         Args:
             examples: Sequences.
-            goals: Of each: (M,) which tokens have one, (columns, M) targets, the columns, and whether to look one before the token (1 or 0).
+            goals: Of each: (M,) which tokens have one, (columns, M) targets, the columns, and 1 to look one token before, else 0.
         """
         device, total = self.accelerator.device, 0.0
         chosen = np.concatenate([e.token for e in examples])

@@ -27,6 +27,7 @@ from agentgym.sampling.base import Publisher
 from agentgym.sampling.transformers import TransformersSampler
 from agentgym_training.base import same_training
 from agentgym_training.evaluate import Evaluation, evaluate
+from agentgym_training.files import write_json
 from agentgym_training.plots import rl_curves
 from agentgym_trajectories.cli import choose_tasks, play_all
 from agentgym_trajectories.rollout import Memory, Rollout
@@ -177,9 +178,7 @@ class Loop:
             log.write(json.dumps(line) + "\n")
         if number % self.config.save_every == 0 or number == self.config.updates:
             learner.save(directory)
-            whole = directory / f"{STATE}.part"
-            whole.write_text(json.dumps({"update": number}))
-            whole.replace(directory / STATE)
+            write_json(directory / STATE, {"update": number})
         saved = self._last()[0]
         for old in self.out.glob("update-*"):
             if int(old.name.rpartition("-")[2]) not in (saved, *range(number - KEPT + 1, number + 1)):

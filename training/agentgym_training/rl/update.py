@@ -16,10 +16,12 @@ from accelerate import Accelerator
 from peft import get_peft_model
 from torch import Tensor
 
+from agentgym import UserError
 from agentgym.sampling.base import Probe
-from agentgym.sampling.transformers import load, without_peft_warning
+from agentgym.sampling.transformers import load, load_tokenizer, without_peft_warning
 from agentgym.tokens import Chat
 from agentgym_training.base import pad_id, peft_config, trainable
+from agentgym_training.files import at_once
 from agentgym_training.packing import Micro, Scored, logps_of, packed, share
 
 from .batch import Example, logps_and_entropy
@@ -68,12 +70,17 @@ class Learner:
 
     Attributes:
         chat: Template and dialect of the model.
+
+    Raises:
+        UserError: a directory holds no model, or one with another vocabulary.
     """
 
     def __init__(self, model_dir: Path, start: Path, config: RL) -> None:
         self.config, self.objective = config, config.objective
         self.accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
         model, self.tokenizer = _policy(model_dir, start, config)
+        if Chat(self.tokenizer).vocabulary != Chat(load_tokenizer(model_dir)).vocabulary:
+            raise UserError(f"the checkpoint {start} has another vocabulary than {model_dir}, with which it began: remove it")
         self.chat = Chat(self.tokenizer)
         self.pad = pad_id(self.tokenizer)
         self.reference = self._reference(model_dir) if self.objective.kl else None
@@ -243,10 +250,9 @@ def whole(model_dir: Path, base: Path) -> Path:
         return model_dir
     if not base.exists():
         model, tokenizer = load(model_dir, "cpu")
-        part = base.with_suffix(".part")
-        trainable(model).save_pretrained(part)
-        tokenizer.save_pretrained(part)
-        part.replace(base)
+        with at_once(base) as part:
+            trainable(model).save_pretrained(part)
+            tokenizer.save_pretrained(part)
     return base
 
 
