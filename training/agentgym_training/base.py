@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import datasets
 import torch
 import transformers
 from peft import LoraConfig, PeftModel
@@ -128,6 +127,8 @@ def fit(
     Raises:
         UserError: the training to be resumed had other rows or another configuration.
     """
+    import datasets  # what does not train through TRL does without it
+
     same_training(rows, config, out_dir, resume)
     last = last_checkpoint(out_dir) if resume else None
     metrics = Metrics(out_dir, collator, last, also)

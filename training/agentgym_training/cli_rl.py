@@ -36,7 +36,11 @@ StageOption = Annotated[
 ]
 RewardOption = Annotated[
     list[str] | None,
-    typer.Option("--reward", metavar="NAME[:OPTION=VALUE,...]", help="environment, part, errors, length; the sum of all given."),
+    typer.Option(
+        "--reward",
+        metavar="NAME[:OPTION=VALUE,...]",
+        help="environment, part, errors, length, judge:SAMPLER, model:DIRECTORY; the sum of all given.",
+    ),
 ]
 SaveEveryOption = Annotated[int, typer.Option("--save-every", min=1, help="Updates between checkpoints.")]
 EvalTasksOption = Annotated[int, typer.Option("--eval-tasks", min=0, help="Held-out tasks before and after; 0 for none.")]

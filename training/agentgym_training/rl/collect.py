@@ -27,6 +27,7 @@ from agentgym_trajectories.store import Store
 from agentgym_trajectories.tree import Episode
 
 from .config import RL
+from .rewards import dismiss, settled
 from .turns import Reward
 
 CONCURRENCY = 64
@@ -41,7 +42,7 @@ class Batch:
     Attributes:
         kept: Episodes to learn from, group by group.
         played: All episodes.
-        failed: Episodes that environment or sampler voided.
+        failed: Episodes that environment or sampler voided, or of which a judge had no opinion.
         seconds: From the beginning to the end.
     """
 
@@ -111,6 +112,7 @@ class Collector:
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+        await dismiss(self.reward)
         await self.sampler.close()
 
     async def _play(self, number: int) -> Batch:
@@ -146,12 +148,13 @@ class Collector:
         players = LocalPlayers(self.env, self.env_args, self.sampler, self.deadlines, self._program(number), version)
         progress = await plan.play(Tasks.of(tasks), players, self._store)
         order = {task.id: i for i, task in enumerate(tasks)}
-        played = [e for e in self._store.episodes(self.env, self.env_args, version) if e.task.id in order]
+        ended = [e for e in self._store.episodes(self.env, self.env_args, version) if e.task.id in order]
+        played = await settled(self.reward, ended)
         groups: dict[str, list[Episode]] = {task_id: [] for task_id in order}
         for episode in sorted(played, key=lambda e: (order[e.task.id], e.sample)):
             groups[episode.task.id].append(episode)
         batch.played += played
-        batch.failed += progress.failed
+        batch.failed += progress.failed + len(ended) - len(played)
         return [g for g in groups.values() if g]
 
     def _program(self, number: int) -> Program:

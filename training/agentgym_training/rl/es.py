@@ -32,6 +32,7 @@ from agentgym_training.files import write_json
 from agentgym_trajectories.rollout import Memory, Rollout
 
 from .collect import CONCURRENCY, cycled
+from .rewards import outcomes
 from .turns import Reward, environment_reward
 from .update import whole
 
@@ -89,6 +90,8 @@ class Evolution:
         Raises:
             UserError: what was asked for cannot be done, or the training to be resumed was another one.
         """
+        if outcomes(self.reward):
+            raise UserError("evolution strategies ask nobody what episodes are worth: leave out the judge, or the reward model")
         transformers.utils.logging.disable_progress_bar()
         judged = getattr(self.reward, "__qualname__", repr(self.reward))
         same_training([self.env, self.env_args, str(self.model_dir.resolve()), judged], self.config, self.out, resume)
