@@ -52,6 +52,7 @@ class Size:
         turn: Tokens of the agent, and of the environment, in turns.
         rounds: The first is not counted.
         big: 0.6 billion weights, not the demo's half a million.
+        pieces: TRL's micro-batches, in rows.
     """
 
     rows: int = 64
@@ -60,9 +61,10 @@ class Size:
     turn: int = 40
     rounds: int = 6
     big: bool = False
+    pieces: tuple[int, ...] = (8, 16)
 
 
-TINY = Size(rows=16, trees=1, length=48, turn=8, rounds=2)
+TINY = Size(rows=16, trees=1, length=48, turn=8, rounds=1, pieces=(8,))
 ON_GPU = Size(length=1024, turn=128, rounds=4, big=True)
 
 
@@ -254,7 +256,7 @@ def measure(size: Size, out: Path) -> dict[str, Any]:
                 update(rows)
 
     between(warm)
-    theirs = (8, 16) if importlib.util.find_spec("trl") and importlib.util.find_spec("datasets") else ()
+    theirs = size.pieces if importlib.util.find_spec("trl") and importlib.util.find_spec("datasets") else ()
     for piece in theirs:
         trl_rounds(model, work["ours"], piece, 1 + size.rounds // len(theirs), between, clock)
     for _ in range(0 if theirs else size.rounds):
