@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agentgym_training.base import same_training
-from agentgym_training.files import at_once, write_json
+from agentgym_training.files import at_once, keep_lines, write_json
 from agentgym_training.sft import Sft
 
 
@@ -36,6 +36,19 @@ def test_a_directory_begun_by_a_killed_process_is_begun_anew(tmp_path):
         part.mkdir()
         (part / "weights").touch()
     assert [f.name for f in (tmp_path / "base").iterdir()] == ["weights"]
+
+
+def test_a_log_keeps_its_lines_when_it_is_shortened(tmp_path, monkeypatch):
+    log = tmp_path / "metrics.jsonl"
+    log.write_text('{"step": 1}\n{"step": 2}\n{"st')
+    monkeypatch.setattr(Path, "replace", die)
+    with pytest.raises(Killed):
+        keep_lines(log, lambda line: line["step"] < 2)
+    assert log.read_text().startswith('{"step": 1}\n{"step": 2}\n')
+    monkeypatch.undo()
+    assert keep_lines(log, lambda line: line["step"] < 2) == [{"step": 1}]
+    assert log.read_text() == '{"step": 1}\n'
+    assert keep_lines(tmp_path / "new.jsonl", bool) == []
 
 
 def test_what_a_training_was_is_known_after_a_kill(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentgym import UserError
 from agentgym.sampling.transformers import load, without_peft_warning
 
-from .files import write_json
+from .files import keep_lines, write_json
 
 log = logging.getLogger(__name__)
 
@@ -226,9 +226,7 @@ class Metrics(transformers.TrainerCallback):  # type: ignore[misc]  # transforme
         self.names = ("loss", *also)
         out_dir.mkdir(parents=True, exist_ok=True)
         step = int(last.name.rpartition("-")[2]) if last else 0
-        written = self.file.read_text().splitlines(keepends=True) if step and self.file.exists() else []
-        self.lines = [line for line in (json.loads(w) for w in written if w.endswith("\n")) if line["step"] <= step]
-        self.file.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+        self.lines: list[dict[str, float]] = keep_lines(self.file, lambda line: line["step"] <= step)
         self.began = self.logged = time.perf_counter()
         self.counted = self.steps = 0
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,15 @@ def at_once(path: Path) -> Iterator[Path]:
         shutil.rmtree(part)
     yield part
     part.replace(path)
+
+
+def keep_lines(path: Path, wanted: Callable[[Any], bool]) -> list[Any]:
+    """Drop all lines of JSON from a file but the wanted ones, at once; what a kill cut off goes too. Returns their values."""
+    written = path.read_text().splitlines(keepends=True) if path.exists() else []
+    kept = [value for value in (json.loads(line) for line in written if line.endswith("\n")) if wanted(value)]
+    with at_once(path) as part:
+        part.write_text("".join(json.dumps(value) + "\n" for value in kept))
+    return kept
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -141,7 +141,7 @@ def parts(sequences: Sequence[S], budget: int, *, trees: bool) -> Iterator[list[
     """
     together: list[S] = []
     size = 0
-    for s in sorted(sequences, key=(lambda s: s.ids) if trees else (lambda s: -len(s.ids))):  # type: ignore[return-value]
+    for s in sorted(sequences, key=(lambda s: s.ids) if trees else (lambda s: -len(s.ids))):
         new = len(s.ids) - _common(together[-1].ids, s.ids) if trees and together else len(s.ids)
         size = size + new if trees else (len(together) + 1) * len((together or [s])[0].ids)
         if together and size > budget:
@@ -172,7 +172,7 @@ def pack(sequences: Sequence[Scored], pad: int, *, trees: bool) -> Micro:
         runs = _runs(paths, fresh, len(ids))
     else:
         longest = max(len(s.ids) for s in sequences)
-        ids = np.array([[*s.ids, *[pad] * (longest - len(s.ids))] for s in sequences])  # type: ignore[assignment]
+        ids = np.array([[*s.ids, *[pad] * (longest - len(s.ids))] for s in sequences])
         positions, runs = np.broadcast_to(np.arange(longest), ids.shape).copy(), None
         paths = [np.arange(i * longest, i * longest + len(s.ids)) for i, s in enumerate(sequences)]
     lengths = [len(s.at) for s in sequences]
@@ -187,7 +187,7 @@ def pack(sequences: Sequence[Scored], pad: int, *, trees: bool) -> Micro:
     return Micro(row, places, runs, at, before, token, sequence)
 
 
-def trie(sequences: Sequence[Sequence[int]]) -> tuple[Ints, Ints, list[Ints], list[int]]:
+def trie(sequences: Sequence[list[int]]) -> tuple[Ints, Ints, list[Ints], list[int]]:
     """The tokens of all sequences, what they begin with in common once.
 
     Returns:
@@ -208,7 +208,7 @@ def trie(sequences: Sequence[Sequence[int]]) -> tuple[Ints, Ints, list[Ints], li
     return np.concatenate(ids), np.concatenate(positions), paths, fresh
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
+def _common(one: list[int], other: list[int]) -> int:
     """How many ids both begin with."""
     length = min(len(one), len(other))
     differ = np.array(one[:length]) != np.array(other[:length])
@@ -280,7 +280,7 @@ def attend(
     found = []
     for b in runs.buckets:
         (count, n), length = b.queries.shape, b.keys.shape[1]
-        taken = both.index_select(0, b.keys.flatten()).split([flat[1].shape[1], flat[2].shape[1]], 1)
+        taken = torch.split(both.index_select(0, b.keys.flatten()), [flat[1].shape[1], flat[2].shape[1]], 1)
         q, k, v = (
             x.view(count, -1, *shape).transpose(1, 2)
             for x, shape in zip((flat[0].index_select(0, b.queries.flatten()), *taken), shapes, strict=True)
@@ -356,7 +356,7 @@ def score(model: Any, micro: Micro, of: Callable[[Tensor, Tensor], Tensor]) -> T
     def piece(hidden: Tensor, targets: Tensor) -> Tensor:
         return of(head(hidden).float(), targets)
 
-    pieces = zip(rows.split(size), micro.targets.split(size), strict=True)
+    pieces = zip(torch.split(rows, size), torch.split(micro.targets, size), strict=True)
     return torch.cat([checkpoint(piece, *p, use_reentrant=False, preserve_rng_state=False) for p in pieces])
 
 

@@ -174,7 +174,8 @@ class _Regression(transformers.Trainer):  # type: ignore[misc]  # transformers i
         ratings = inputs.pop("ratings")
         known = ~ratings.isnan()
         given = model(**inputs, use_cache=False).logits.float()
-        return (given[known] - ratings[known]).square().mean()
+        loss: torch.Tensor = (given[known] - ratings[known]).square().mean()
+        return loss
 
 
 def _regression(*, model: Any, peft_config: Any, **options: Any) -> _Regression:

@@ -152,9 +152,9 @@ def test_a_run_that_is_killed_ends_as_one_that_was_not(train, nano_dir, tmp_path
     Ahead of them it depends on the machine which weights write a turn. There the sampler keeps its first ones, so that only what
     is in the loop's hands could make a difference.
     """
-    train(tmp_path / "whole", opener=opening(name, nano_dir), updates=10, staleness=2 if name == "fixed" else 0, save_every=2)
-    kills = [str(random.uniform(0.1, 5)) for _ in range(4)]  # seconds of the process, those before the first update among them
-    command = [sys.executable, "-c", RUN, str(nano_dir), str(tmp_path / "killed"), name, "10", *kills]
+    train(tmp_path / "whole", opener=opening(name, nano_dir), updates=7, staleness=2 if name == "fixed" else 0, save_every=2)
+    kills = [str(random.uniform(0.1, 3)) for _ in range(3)]  # seconds of the process, those before the first update among them
+    command = [sys.executable, "-c", RUN, str(nano_dir), str(tmp_path / "killed"), name, "7", *kills]
     assert subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode == 0, kills
     for ended, undisturbed in zip(curve(tmp_path / "killed"), curve(tmp_path / "whole"), strict=True):
         # An episode that is not played again leaves others another company in the sampler's batch: the last bits may differ.

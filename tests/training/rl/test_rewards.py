@@ -165,10 +165,10 @@ def test_unknown_ratings_have_no_gradient(nano_dir, nano_chat, chains):
 
     rated = rated_rows(told(chains)[:4], nano_chat.tokenizer, ["begin", "end"])
     batch = _Ratings(rated, ["begin", "end"], 0)([{"row": i} for i in range(4)])
-    given = torch.arange(8.0).reshape(4, 2).requires_grad_()
+    given = torch.arange(1.0, 9).reshape(4, 2).requires_grad_()
     loss = _Regression.compute_loss(None, lambda **_: SimpleNamespace(logits=given), dict(batch))
     known = [(i, k) for i, r in enumerate(rated) for k, name in enumerate(("begin", "end")) if name in r.ratings]
-    wanted = [(2 * i + k - rated[i].ratings[("begin", "end")[k]]) ** 2 for i, k in known]
+    wanted = [(1 + 2 * i + k - rated[i].ratings[("begin", "end")[k]]) ** 2 for i, k in known]
     assert loss.item() == pytest.approx(sum(wanted) / len(known))
     loss.backward()
     assert [(int(i), int(k)) for i, k in given.grad.nonzero()] == known
@@ -180,7 +180,7 @@ def test_train_reward(nano_dir, chains, tmp_path):
             store.add(trajectory.episode)
     asked = ("train", "reward", tmp_path / "run", "--model", nano_dir, "--max-steps", 2, "--batch-size", 4)
     done = run(*asked, "--out", tmp_path / "rm", "--attribute", "begin", "--attribute", "end=0.5")
-    assert done["rated"] == 12
+    assert done["rated"] == 6
     assert RewardModel(tmp_path / "rm").weights == {"begin": 1.0, "end": 0.5}
     assert "give one of both" in run(*asked, "--out", tmp_path / "x", code=2)["error"]
     assert "no number" in run(*asked, "--out", tmp_path / "x", "--attribute", "end=much", code=2)["error"]

@@ -27,7 +27,7 @@ from agentgym.sampling.base import Publisher
 from agentgym.sampling.transformers import TransformersSampler
 from agentgym_training.base import same_training
 from agentgym_training.evaluate import Evaluation, evaluate
-from agentgym_training.files import write_json
+from agentgym_training.files import keep_lines, write_json
 from agentgym_training.plots import rl_curves
 from agentgym_trajectories.cli import choose_tasks, play_all
 from agentgym_trajectories.rollout import Memory, Rollout
@@ -192,12 +192,7 @@ class Loop:
 
     def _log_until(self, done: int) -> list[dict[str, Any]]:
         """The lines of the log up to an update; later ones are dropped, for those updates will be made again."""
-        file = self.out / "metrics.jsonl"
-        written = file.read_text().splitlines(keepends=True) if done and file.exists() else []
-        lines = [json.loads(text) for text in written if text.endswith("\n")]  # a kill may cut the last one
-        kept = [line for line in lines if line["update"] <= done]
-        file.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        return kept
+        return keep_lines(self.out / "metrics.jsonl", lambda line: line["update"] <= done)
 
     def _tell(self, line: dict[str, Any]) -> None:
         tokens, seconds = line["sampled_tokens"], line["seconds_collect"] + line["seconds_update"]
