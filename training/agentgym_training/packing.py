@@ -10,7 +10,8 @@ these the same hidden states in each. So sequences make one row: their trie in d
 A run is what a sequence adds to those before it. Attention goes run by run: the queries of a run see the keys of their own
 sequence alone, so they see what they would see without company; all else in a transformer works token by token. A token after
 which sequences part predicts several next ones. Nothing is padded but runs of like shape, in attention. The head is applied where
-a token is scored, in pieces, so that no more than `HEAD` logits are held at once.
+a token is scored, in pieces, so that no more than `HEAD` logits are held at once. Thoughts that later turns do not see make
+sequences that part, so they can go through in one pass too.
 
 Departs from tree attention by one mask over the row (SpecInfer, arXiv:2305.09781), whose cost grows with the row's square.
 

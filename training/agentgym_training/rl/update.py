@@ -144,15 +144,15 @@ class Learner:
         objective, device = self.objective, self.accelerator.device
         token = np.concatenate([e.token for e in chosen])
         episode = torch.from_numpy(np.repeat([e.episode for e in chosen], [len(e.token) for e in chosen])).to(device)
-        share = torch.zeros_like(streams["sampled"])
-        share[torch.from_numpy(token).to(device)] = shares(objective.mean, episode, objective.constant)
+        weight = torch.zeros_like(streams["sampled"])
+        weight[torch.from_numpy(token).to(device)] = shares(objective.mean, episode, objective.constant)
         for micro, learning in self._pieces(chosen, streams):
             with torch.set_grad_enabled(learning), self.accelerator.autocast():
                 logps, entropy = logps_and_entropy(self.model, micro, with_entropy=objective.entropy > 0)
                 mine = {k: v[micro.token] for k, v in streams.items()}
                 losses, ratio = token_losses(logps, entropy, mine, micro.sequence, objective)
             if learning:
-                self.accelerator.backward((share[micro.token] * losses).sum())
+                self.accelerator.backward((weight[micro.token] * losses).sum())
             new[micro.token] = logps.detach()
             self._measure(logps.detach(), entropy.detach(), ratio, mine, measured)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
