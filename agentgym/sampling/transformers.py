@@ -184,7 +184,7 @@ def load(path: Path, device: str | None = None) -> tuple[Any, Any]:
     """Model (bf16 on a GPU, fp32 on a CPU) and tokenizer of a directory; a LoRA adapter is loaded on its base.
 
     Raises:
-        UserError: there is no loadable model.
+        UserError: there is no loadable model, or one of another tokenizer.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
@@ -197,6 +197,9 @@ def load(path: Path, device: str | None = None) -> tuple[Any, Any]:
                 model = AutoPeftModelForCausalLM.from_pretrained(path, dtype=dtype)
         else:
             model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    known = model.get_input_embeddings().num_embeddings  # often more than the tokenizer has, never less
+    if len(tokenizer) > known:
+        raise UserError(f"the tokenizer in {path} has {len(tokenizer)} ids, its model knows {known}: they do not belong together")
     return model.to(device), tokenizer
 
 
@@ -204,27 +207,58 @@ def load(path: Path, device: str | None = None) -> tuple[Any, Any]:
 def exchange(model: Any, path: Path) -> Any:
     """Give a model the weights of a directory, in place: a LoRA adapter on it, or all of them. Returns the model.
 
+    Names and shapes are compared before the first weight is copied: a model that cannot take them keeps all of its own.
+
     Raises:
         UserError: they do not fit the model.
     """
     try:
-        if not (path / "adapter_config.json").exists():
-            if hasattr(model, "peft_config"):
-                raise UserError(f"{path} is a whole model, this sampler has an adapter: publish adapters")
-            weights = {k: v for file in sorted(path.glob("*.safetensors")) for k, v in load_file(file).items()}
-            if model.load_state_dict(weights, strict=False).unexpected_keys or not weights:  # tied weights are there once
-                raise UserError(f"the weights in {path} are not those of this model: publish a model of the same kind")
-            return model
-        from peft import PeftModel, load_peft_weights, set_peft_model_state_dict  # an extra that full models do not need
-
-        with without_peft_warning():
-            if not hasattr(model, "peft_config"):
-                return PeftModel.from_pretrained(model, path).eval()
-            set_peft_model_state_dict(model, load_peft_weights(path, device=str(model.device)))
-            return model
+        if (path / "adapter_config.json").exists():
+            with without_peft_warning():
+                return _exchange_adapter(model, path)
+        if hasattr(model, "peft_config"):
+            raise UserError(f"{path} is a whole model, this sampler has an adapter: publish adapters")
+        weights = {k: v for file in sorted(path.glob("*.safetensors")) for k, v in load_file(file).items()}
+        _compare(path, model.state_dict(), weights)
+        model.load_state_dict(weights, strict=False)  # tied weights are there once
+        return model
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"the weights in {path} do not fit the model ({reason}): publish a model of the same kind") from error
+
+
+def _exchange_adapter(model: Any, path: Path) -> Any:
+    from peft import (  # an extra that full models do not need
+        PeftConfig,
+        get_peft_model,
+        get_peft_model_state_dict,
+        load_peft_weights,
+        set_peft_model_state_dict,
+    )
+
+    weights, bare = load_peft_weights(str(path), device=str(model.device)), not hasattr(model, "peft_config")
+    if bare:
+        config = PeftConfig.from_pretrained(path)
+        config.base_model_name_or_path = model.name_or_path  # peft warns where it is another
+        model = get_peft_model(model, config)
+    try:
+        _compare(path, get_peft_model_state_dict(model), weights)
+    except UserError:
+        if bare:
+            model.unload()
+        raise
+    set_peft_model_state_dict(model, weights)
+    return model.eval()
+
+
+def _compare(path: Path, ours: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> None:
+    """Raise a `UserError` unless `given` has all of `ours`, in their shapes, and nothing else; of tied weights one is enough."""
+    there = {ours[name].data_ptr() for name in given if name in ours}
+    wrong = [n for n, weight in given.items() if n not in ours or ours[n].shape != weight.shape]
+    wrong += [n for n, weight in ours.items() if n not in given and weight.data_ptr() not in there]
+    if wrong:
+        reason = f"{len(wrong)} names or shapes are others, {wrong[0]} among them"
+        raise UserError(f"the weights in {path} do not fit the model ({reason}): publish a model of the same kind")
 
 
 @torch.inference_mode()

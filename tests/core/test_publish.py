@@ -2,12 +2,15 @@
 
 import asyncio
 import copy
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from agentgym import SamplerFailure, UserError
@@ -93,14 +96,48 @@ def test_weights_that_are_others_are_found_out(saved: dict[str, Path], tmp_path:
             await sampler.sample(request)
         await sampler.publish(saved["2"], "two", probe_of(saved["2"]))
         assert (await sampler.sample(request))[0].version == "two"
-        for directory, text in ((saved["wide"], "do not fit the model"), (tmp_path, "not those of this model")):
-            with pytest.raises(UserError, match=text):
+        for directory in (saved["wide"], tmp_path):
+            with pytest.raises(UserError, match="do not fit the model"):
                 await sampler.publish(directory, "x", probe_of(saved["2"]))
         with pytest.raises(UserError, match="nothing to publish"):
             await sampler.publish(tmp_path / "nowhere", "x", probe_of(saved["2"]))
         with pytest.raises(UserError, match="at least two ids"):
             await sampler.publish(saved["1"], "x", Probe([1], []))
         assert (await sampler.sample(request))[0].version == "two"
+        await sampler.close()
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("name", "served", "spoil"),
+    [
+        ("1", "0", lambda w: w | {"model.norm.weight": torch.ones(3)}),
+        ("1", "0", lambda w: w | {"model.layers.7.mlp.up_proj.weight": torch.ones(3)}),
+        ("1", "0", lambda w: {k: v for k, v in w.items() if "layers.1.mlp" not in k}),
+        ("b", "a", lambda w: w | {next(iter(w)): torch.ones(5, 5)}),
+        ("b", "a", lambda w: dict(list(w.items())[:-1])),
+        ("b", "0", lambda w: w | {list(w)[-1]: torch.ones(5, 5)}),
+        ("b", "0", lambda w: w | {"base_model.model.lm_head.lora_A.weight": torch.ones(2, 32)}),
+    ],
+)
+def test_a_refused_publication_changes_nothing(
+    saved: dict[str, Path], tmp_path: Path, name: str, served: str, spoil: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    """Most weights would fit: none of them is taken, and the next publication finds the model as it was."""
+    shutil.copytree(saved[name], tmp_path / "spoilt")
+    (file,) = (tmp_path / "spoilt").glob("*.safetensors")
+    save_file({k: v.contiguous() for k, v in spoil(load_file(file)).items()}, file)
+    sampler = TransformersSampler(saved[served], max_tokens=4, version="old")
+    before = score(sampler.model, IDS)
+
+    async def go() -> None:
+        with pytest.raises(UserError, match=r"do not fit the model .*names or shapes are others"):
+            await sampler.publish(tmp_path / "spoilt", "new", probe_of(saved[name]))
+        assert score(sampler.model, IDS) == before
+        assert (await sampler.sample([SampleRequest([], [], IDS, 0)]))[0].version == "old"
+        await sampler.publish(saved[name], "new", probe_of(saved[name]))
+        assert score(sampler.model, IDS) != before
         await sampler.close()
 
     asyncio.run(go())

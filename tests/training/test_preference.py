@@ -14,9 +14,10 @@ import agentgym
 from agentgym import UserError
 from agentgym.sampling.transformers import TransformersSampler, load, score
 from agentgym_training.base import Lora, arguments
-from agentgym_training.batches import Collator, items
+from agentgym_training.batches import Collator, items, padded
 from agentgym_training.losses import LOSSES
-from agentgym_training.preference import Preference, Trainer, train_preference
+from agentgym_training.packing import share
+from agentgym_training.preference import Preference, Trainer, _by_sequence, train_preference
 from agentgym_training.rows import PairRow, Row, from_divergence, pair_rows, rows
 from agentgym_trajectories.pairs import Pair
 from agentgym_trajectories.rollout import Memory, Rollout
@@ -189,17 +190,34 @@ def test_a_term_of_likelihood_keeps_the_chosen_side_likely(trained, nano_dir, pa
 
 
 def both(monkeypatch, theirs):
-    """Train with our loss and note what TRL says of the same batch before each step."""
-    seen, ours = [], Trainer.compute_loss
+    """Train with our loss and note what TRL says of the same batch before each step, of which it gets all rows padded."""
+    seen, batches, ours, collate = [], [], Trainer.compute_loss, Collator.__call__
+
+    def collated(self, batch):
+        sides = list(zip(*(self.items[b["row"]].rows for b in batch), strict=True))
+        made = rectangle([*sides[0], *sides[1]])
+        if sides[2:]:
+            made |= {f"kl_{k}": v for k, v in rectangle([*sides[2], *sides[3]]).items()}
+        batches.append(made)
+        return collate(self, batch)
 
     def compute_loss(self, model, inputs, **options):
         loss = ours(self, model, inputs, **options)
         with torch.no_grad():
-            seen.append((loss.item(), theirs(self, model, inputs)))
+            seen.append((loss.item(), theirs(self, model, batches[len(seen)])))
         return loss
 
     monkeypatch.setattr(Trainer, "compute_loss", compute_loss)
+    monkeypatch.setattr(Collator, "__call__", collated)
     return seen
+
+
+def rectangle(sides):
+    """Rows padded to one length, the reference's log-probabilities with them."""
+    made = padded(sides, 0)
+    length = made["input_ids"].shape[1]
+    ref = [[*(r.logprobs or [0.0] * len(r.input_ids)), *[0.0] * (length - len(r.input_ids))] for r in sides]
+    return made | {"ref_logps": torch.tensor(ref) * made["completion_mask"]}
 
 
 @pytest.mark.parametrize("sft", [0.0, 0.5])
@@ -230,26 +248,25 @@ def test_the_same_loss_as_trl(name, theirs, sft, nano_dir, pairs, tmp_path, monk
         assert ours == pytest.approx(wanted, rel=1e-5)
 
 
-def test_the_same_reference_as_trl(nano_dir, pairs, monkeypatch):
+@pytest.mark.parametrize("trees", [True, False])
+def test_the_same_reference_as_trl(nano_dir, pairs, trees):
     """Our precomputed log-probabilities are those that TRL's trainer computes with its own pass over the initial model."""
     model, tokenizer = load(nano_dir)
-    collator = Collator(items(pairs, diverging=False, mismatched=False), 0)
+    collator = Collator(items(pairs, diverging=False, mismatched=False), 0, trees=trees)
     trainer = Trainer(
         QUICK,
-        model=model,
+        model=share(model) if trees else model,
         args=arguments(DPOConfig, nano_dir.parent / "unused", QUICK, 1, precompute_ref_log_probs=True),
         train_dataset=datasets.Dataset.from_dict({"row": [0]}),
         processing_class=tokenizer,
         data_collator=collator,
     )
-    batch = collator([{"row": i} for i in range(8)])
-    ours = batch.pop("ref_logps").sum(1)
-    batch.pop("smoothing")
+    batch = rectangle([*(p.chosen for p in pairs[:8]), *(p.rejected for p in pairs[:8])])
+    batch.pop("ref_logps")
     theirs = torch.cat(trainer.compute_ref_log_probs(trainer.model, batch))
-    assert torch.allclose(ours, theirs, rtol=1e-5)
-    lean = trainer.logps(trainer.model, batch)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # what runs on a GPU says the same of every token
-    assert torch.allclose(lean, trainer.logps(trainer.model, batch), rtol=1e-5, atol=1e-6)
+    made = collator([{"row": i} for i in range(8)])
+    assert torch.allclose(_by_sequence(made["ref_logps"], made["micro"], 16), theirs, rtol=1e-5)
+    assert torch.allclose(trainer.logps(trainer.model, made["micro"]), made["ref_logps"], rtol=1e-5, atol=1e-6)
 
 
 class Kto(KTOTrainer):

@@ -42,12 +42,13 @@ def test_length_and_errors() -> None:
 
 def test_specs_are_parsed_and_refused() -> None:
     assert parse("reward:min=0.5", SELECTORS) == Reward(0.5)
-    assert parse("length:turns=3,tokens=100", SELECTORS) == Length(3, 100)
+    assert parse("length:turns=3,tokens=100", SELECTORS) == parse("length:3,tokens=100", SELECTORS) == Length(3, 100)
     for spec, message in (
         ("rewards", "no selector 'rewards'"),
         ("reward:max=1", "no option 'max': it has min"),
         ("reward:min=x", "option 'min': Input should be a valid number"),
         ("duplicates:a=1", "it has none"),
+        ("duplicates:1", "no option '1': it has none"),
     ):
         with pytest.raises(UserError, match=message):
             parse(spec, SELECTORS)

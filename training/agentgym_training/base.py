@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import datasets
 import torch
 import transformers
 from peft import LoraConfig, PeftModel
@@ -21,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentgym import UserError
 from agentgym.sampling.transformers import load, without_peft_warning
+
+from .files import keep_lines, write_json
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +127,8 @@ def fit(
     Raises:
         UserError: the training to be resumed had other rows or another configuration.
     """
+    import datasets  # what does not train through TRL does without it
+
     same_training(rows, config, out_dir, resume)
     last = last_checkpoint(out_dir) if resume else None
     metrics = Metrics(out_dir, collator, last, also)
@@ -174,8 +177,7 @@ def same_training(rows: Sequence[Any], config: BaseModel, out_dir: Path, resume:
         before = json.loads(file.read_text())
         if other := [key for key in now if before.get(key) != now[key]]:
             raise UserError(f"the training in {out_dir} had other {', '.join(other)}: give the same, or choose another --out")
-    out_dir.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(now))
+    write_json(file, now)
 
 
 def last_checkpoint(out_dir: Path) -> Path | None:
@@ -224,9 +226,7 @@ class Metrics(transformers.TrainerCallback):  # type: ignore[misc]  # transforme
         self.names = ("loss", *also)
         out_dir.mkdir(parents=True, exist_ok=True)
         step = int(last.name.rpartition("-")[2]) if last else 0
-        written = self.file.read_text().splitlines(keepends=True) if step and self.file.exists() else []
-        self.lines = [line for line in (json.loads(w) for w in written if w.endswith("\n")) if line["step"] <= step]
-        self.file.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+        self.lines: list[dict[str, float]] = keep_lines(self.file, lambda line: line["step"] <= step)
         self.began = self.logged = time.perf_counter()
         self.counted = self.steps = 0
 

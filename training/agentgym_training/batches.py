@@ -1,15 +1,18 @@
 """Rows and preference pairs into batches: what the trainers are fed with.
 
 Padding stands on the right without an attention mask: causal attention never looks there, and the fast attention kernels stay
-usable.
+usable. Sides of pairs are packed: the prompt and the turns that they share go through the model once.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .packing import Scored, pack
 from .rows import PairRow, Row, from_divergence
 
 
@@ -53,14 +56,19 @@ def items(pairs: Sequence[PairRow], *, diverging: bool, mismatched: bool) -> lis
 class Collator:
     """Puts pairs into a batch, all chosen sides first; those with other pairs' prompts, for KTO, under names with ``kl_``.
 
+    Args:
+        items: All pairs.
+        pad: Id of the padding.
+        trees: See `packing.pack`.
+
     Attributes:
         items: All pairs.
-        tokens: How many real tokens of pairs were handed out.
+        tokens: How many tokens of pairs were handed out, each side counting whole.
     """
 
-    def __init__(self, items: Sequence[Item], pad: int) -> None:
+    def __init__(self, items: Sequence[Item], pad: int, *, trees: bool) -> None:
         self.items = list(items)
-        self.pad = pad
+        self.pad, self.trees = pad, trees
         self.tokens = 0
 
     def refer(self, rows: Sequence[Row]) -> None:
@@ -68,8 +76,8 @@ class Collator:
         rest = iter(rows)
         self.items = [replace(item, rows=tuple(next(rest) for _ in item.rows)) for item in self.items]
 
-    def __call__(self, batch: Sequence[dict[str, int]]) -> dict[str, Tensor]:
-        """What `padded` says for 2B rows, and ``smoothing`` (B,).
+    def __call__(self, batch: Sequence[dict[str, int]]) -> dict[str, Any]:
+        """The `packing.Micro` of 2B rows as ``micro``, ``ref_logps`` (m,) and ``smoothing`` (B,).
 
         Args:
             batch: B positions in `items`, each under "row".
@@ -78,25 +86,34 @@ class Collator:
         sides = list(zip(*(item.rows for item in taken), strict=True))
         rows = [*sides[0], *sides[1]]
         self.tokens += sum(len(r.input_ids) for r in rows)
-        made = padded(rows, self.pad) | {"smoothing": torch.tensor([item.smoothing for item in taken])}
+        made = self._packed(rows) | {"smoothing": torch.tensor([item.smoothing for item in taken])}
         if sides[2:]:
-            made |= {f"kl_{k}": v for k, v in padded([*sides[2], *sides[3]], self.pad).items()}
+            made |= {f"kl_{k}": v for k, v in self._packed([*sides[2], *sides[3]]).items()}
         return made
+
+    def _packed(self, rows: Sequence[Row]) -> dict[str, Any]:
+        known = [r.logprobs[i] if r.logprobs else 0.0 for r in rows for i, w in enumerate(r.weights) if w and i]
+        return {"micro": pack(scored(rows), self.pad, trees=self.trees), "ref_logps": torch.tensor(known)}
+
+
+def scored(rows: Sequence[Row]) -> list[Scored]:
+    """Rows as sequences: what has a weight is scored, row after row. Nothing could predict a first token."""
+    at = [1 + np.flatnonzero(r.weights[1:]) for r in rows]
+    ends = np.cumsum([len(a) for a in at])
+    return [Scored(r.input_ids, a, end - len(a) + np.arange(len(a))) for r, a, end in zip(rows, at, ends, strict=True)]
 
 
 def padded(rows: Sequence[Row], pad: int) -> dict[str, Tensor]:
-    """``input_ids``, ``position_ids``, ``completion_mask`` and ``ref_logps`` (0 off the mask), each (R, L)."""
+    """``input_ids``, ``position_ids`` and ``completion_mask``, each (R, L)."""
     longest = max(len(r.input_ids) for r in rows)
 
     def filled(values: Sequence[float], off: float) -> list[float]:
         return [*values, *[off] * (longest - len(values))]
 
-    mask = torch.tensor([filled(r.weights, 0) for r in rows]).long()
     return {
         "input_ids": torch.tensor([filled(r.input_ids, pad) for r in rows]),
         "position_ids": torch.arange(longest).expand(len(rows), -1),
-        "completion_mask": mask,
-        "ref_logps": torch.tensor([filled(r.logprobs or [], 0.0) for r in rows]) * mask,
+        "completion_mask": torch.tensor([filled(r.weights, 0) for r in rows]).long(),
     }
 
 

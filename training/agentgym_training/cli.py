@@ -47,12 +47,14 @@ from .cli_options import (
     refuse_existing,
 )
 from .cli_preference import preference
+from .cli_reward import reward
 from .cli_rl import es, rl, tokens
 from .evaluate import Evaluation, evaluate
 
 model = typer.Typer(help="Make models.", no_args_is_help=True)
 train = typer.Typer(help="Train policies.", no_args_is_help=True)
 train.command("preference")(preference)
+train.command("reward")(reward)
 train.command("rl")(rl)
 train.command("es")(es)
 train.command("tokens")(tokens)

@@ -47,7 +47,14 @@ def configure(kind: type[T], given: Mapping[str, Any]) -> T:
     return kind.model_validate({name: given[name] for name in kind.model_fields if name in given} | {"lora": lora})
 
 
-def conclude(output: Output, out: Path, done: Mapping[str, float], count: Mapping[str, int], also: str = "") -> None:
+def conclude(
+    output: Output,
+    out: Path,
+    done: Mapping[str, float],
+    count: Mapping[str, int],
+    also: str = "",
+    then: str = "agentgym eval --env ENV --policy {}",
+) -> None:
     """Tell what came of a training.
 
     Args:
@@ -56,8 +63,9 @@ def conclude(output: Output, out: Path, done: Mapping[str, float], count: Mappin
         done: What the training measured.
         count: What it was on, for programs.
         also: What else people are told, after the loss.
+        then: The command to go on with, `out` standing in it as ``{}``.
     """
     speed = f"{done['tokens_per_second']:,.0f} tokens/s"
     output.say(f"{done['steps']:.0f} steps, {speed}, loss {done['loss']:.4f}{also}: {out}")
-    output.next_steps(f"agentgym eval --env ENV --policy {out}")
+    output.next_steps(then.format(out))
     output.result({"model": str(out), **count, **done})

@@ -2,7 +2,7 @@
 
 import json as jsonlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,7 +10,10 @@ from agentgym.cli.output import EnvArgOption, EnvOption, JsonOption, Output, par
 from agentgym_trajectories.cli import MaxTokensOption, SeedOption
 from agentgym_trajectories.select import parse
 
-from .cli_options import LoraRankOption, LrOption, ModelOption, OutOption, ResumeOption, refuse_existing
+from .cli_options import LoraRankOption, LrOption, ModelOption, OutOption, ResumeOption, configure
+
+if TYPE_CHECKING:
+    from .rl.loop import Loop
 
 MethodOption = Annotated[str, typer.Option("--method", help="grpo, dr-grpo, dapo, gspo, rloo, gigpo, ppo, archer, ... .")]
 UpdatesOption = Annotated[int, typer.Option("--updates", min=1, help="How often episodes are collected and learnt from.")]
@@ -33,13 +36,18 @@ StageOption = Annotated[
 ]
 RewardOption = Annotated[
     list[str] | None,
-    typer.Option("--reward", metavar="NAME[:OPTION=VALUE,...]", help="environment, part, errors, length; the sum of all given."),
+    typer.Option(
+        "--reward",
+        metavar="NAME[:OPTION=VALUE,...]",
+        help="environment, part, errors, length, judge:SAMPLER, model:DIRECTORY; the sum of all given.",
+    ),
 ]
 SaveEveryOption = Annotated[int, typer.Option("--save-every", min=1, help="Updates between checkpoints.")]
 EvalTasksOption = Annotated[int, typer.Option("--eval-tasks", min=0, help="Held-out tasks before and after; 0 for none.")]
 
 
 def rl(
+    given: typer.Context,
     env: EnvOption,
     model: ModelOption,
     out: OutOption,
@@ -71,56 +79,44 @@ def rl(
     Example: agentgym train rl --env games/KeyDoor-v0 --model runs/policy --out runs/rl --method gigpo --lr 1e-4
     """
     output = Output(json)
-    from .base import Lora
     from .rl.config import RL, Stage
-    from .rl.loop import SAMPLERS, Loop, held_out
+    from .rl.loop import SAMPLERS, Loop
     from .rl.rewards import rewards_named
 
-    if not resume:
-        refuse_existing(out)
-    config = RL(
-        method=method,
-        updates=updates,
-        tasks=tasks,
-        samples=samples,
-        steps=steps,
-        staleness=staleness,
-        refill=refill,
-        lr=lr,
-        kl=kl,
-        entropy=entropy,
-        reference=tuple(p.resolve() for p in reference or ()),
-        stages=tuple(parse(f"stage:{spec}", {"stage": Stage}) for spec in stage or ()),
-        lora=Lora(rank=lora_rank, alpha=2 * lora_rank) if lora_rank else None,
-        max_tokens=max_tokens,
-        save_every=save_every,
-        seed=seed,
-    )
-    arguments, earned = parse_env_args(env_arg), rewards_named(reward or ())
-
-    def success(policy: Path, name: str) -> float | None:
-        """On held-out tasks, measured once."""
-        if not eval_tasks:
-            return None
-        file, part = out / f"{name}.json", out / f"{name}.part"
-        if not file.exists():
-            output.say(f"Evaluating {policy} on {eval_tasks} held-out tasks.")
-            part.write_text(jsonlib.dumps(held_out(env, arguments, policy, eval_tasks, max_tokens, output).to_dict()))
-            part.replace(file)
-        return float(jsonlib.loads(file.read_text())["success"])
-
-    out.mkdir(parents=True, exist_ok=True)
-    before = success(model, "before")
+    stages = tuple(parse(f"stage:{spec}", {"stage": Stage}) for spec in stage or ())
+    named = {"stages": stages, "reference": tuple(p.resolve() for p in reference or ())}
+    config = configure(RL, given.params | named)
+    arguments = parse_env_args(env_arg)
+    loop = Loop(env, arguments, model, out, config, output, rewards_named(reward or ()), SAMPLERS[sampler])
+    before = _success(loop, model, "before", eval_tasks)
     output.say(f"Training {model} by {method} in {env}: {updates} updates of {tasks} tasks x {samples} into {out}.")
-    done: dict[str, Any] = Loop(env, arguments, model, out, config, output, earned, SAMPLERS[sampler]).run(resume=True)
-    after = success(out, "after")
+    done = loop.run(resume=True)
+    after = _success(loop, out, "after", eval_tasks)
     if before is not None:
         output.say(f"Held-out success {before:.1%} before, {after:.1%} after {done['sampled_tokens']:,} sampled tokens: {out}")
     output.next_steps(f"agentgym eval --env {env} --policy {out}")
     output.result({"model": str(out), "success_before": before, "success_after": after, **done})
 
 
+def _success(loop: "Loop", policy: Path, name: str, tasks: int) -> float | None:
+    """On held-out tasks; measured once, unless something else is asked for."""
+    if not tasks:
+        return None
+    from .files import write_json
+    from .rl.loop import held_out
+
+    file, limit = loop.out / f"{name}.json", loop.config.max_tokens
+    asked = {"env": loop.env, "env_args": loop.env_args, "policy": str(policy.resolve()), "tasks": tasks, "max_tokens": limit}
+    known = jsonlib.loads(file.read_text()) if file.exists() else {}
+    if known.get("asked") != asked:
+        loop.output.say(f"Evaluating {policy} on {tasks} held-out tasks.")
+        known = {"asked": asked, **held_out(loop.env, loop.env_args, policy, tasks, limit, loop.output).to_dict()}
+        write_json(file, known)
+    return float(known["success"])
+
+
 def es(
+    given: typer.Context,
     env: EnvOption,
     model: ModelOption,
     out: OutOption,
@@ -142,14 +138,10 @@ def es(
     Example: agentgym train es --env desk/Orders-v0 --model runs/policy --out runs/es --lora-rank 4
     """
     output = Output(json)
-    from .base import Lora
     from .rl.es import ES, Evolution
     from .rl.rewards import rewards_named
 
-    if not resume:
-        refuse_existing(out)
-    lora = Lora(rank=lora_rank, alpha=2 * lora_rank) if lora_rank else None
-    config = ES(updates=updates, pairs=pairs, tasks=tasks, sigma=sigma, lr=lr, lora=lora, max_tokens=max_tokens, seed=seed)
+    config = configure(ES, given.params)
     output.say(f"Evolving {model} in {env}: {updates} generations of {2 * pairs} members x {tasks} tasks into {out}.")
     done = Evolution(env, parse_env_args(env_arg), model, out, config, output, rewards_named(reward or ())).run(resume)
     output.next_steps(f"agentgym eval --env {env} --policy {out}")

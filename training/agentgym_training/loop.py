@@ -24,6 +24,7 @@ from agentgym_trajectories.store import Store
 from agentgym_trajectories.tree import Trajectory
 
 from .evaluate import evaluate
+from .files import write_json
 from .nano import init_model
 from .preference import train_preference
 from .recipe import Recipe
@@ -214,10 +215,7 @@ class Loop:
         if not file.exists():
             self.output.say(what)
             result = work()
-            file.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = file.with_suffix(".part")
-            unfinished.write_text(json.dumps(result))
-            unfinished.replace(file)
+            write_json(file, result)
         return dict(json.loads(file.read_text()))
 
     def _same_recipe(self) -> None:

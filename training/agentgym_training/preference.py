@@ -29,10 +29,11 @@ from trl import DPOConfig, DPOTrainer
 from agentgym import UserError
 
 from .base import Training, fit, open_model, pad_id, trainable
-from .batches import Collator, items, padded
-from .losses import Constants, Side, action_logps, find_loss, kl_estimate, preference_loss
+from .batches import Collator, items, scored
+from .losses import Constants, Side, find_loss, kl_estimate, preference_loss
+from .packing import BUDGET, Micro, logps_of, score, share, takes_trees, token_logps
 from .plots import preference_curves
-from .rows import PairRow, Row
+from .rows import PairRow
 
 MEASURED = ("chosen_logps", "rejected_logps", "margin", "accuracy")
 
@@ -105,13 +106,14 @@ def train_preference(
     _check(pairs, config)
     out_dir = Path(out_dir)
     model, tokenizer = open_model(model_dir)
+    share(model)
     made = items(pairs, diverging=config.from_divergence, mismatched=config.mismatches)
     done = fit(
         partial(Trainer, config, ref_model=_reference(config, tokenizer)),
         DPOConfig,
         model,
         tokenizer,
-        Collator(made, pad_id(tokenizer)),
+        Collator(made, pad_id(tokenizer), trees=takes_trees(model)),
         rows=pairs,
         lengths=[max(len(p.chosen.input_ids), len(p.rejected.input_ids)) for p in pairs],
         config=config,
@@ -141,49 +143,37 @@ class Trainer(DPOTrainer):  # type: ignore[misc]  # trl is untyped here
         """TRL calls this once, before the first step: the policy still is the initial model, its adapters change nothing yet."""
         if self.config.uses not in ("", "logged"):
             rows = [row for item in self.data_collator.items for row in item.rows]
-            longest_first = sorted(range(len(rows)), key=lambda i: -len(rows[i].input_ids))
-            for start in range(0, len(rows), 2 * batch_size):
-                taken = longest_first[start : start + 2 * batch_size]
-                for i, known in zip(taken, self._referred([rows[i] for i in taken]), strict=True):
-                    rows[i] = known
+            sequences, device = scored(rows), self.args.device
+            with self.accelerator.autocast():
+                found = logps_of(self.ref_model or self.model, sequences, BUDGET, self.data_collator.pad, device).tolist()
+            for i, (row, s) in enumerate(zip(rows, sequences, strict=True)):
+                known = dict(zip(s.at.tolist(), s.token.tolist(), strict=True))
+                logprobs = [found[known[k]] if k in known else 0.0 for k in range(len(row.input_ids))]
+                rows[i] = replace(row, logprobs=logprobs)
             self.data_collator.refer(rows)
             self.ref_model: Any = None  # has done its work
         return dataset
 
-    @torch.no_grad()
-    def _referred(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows with the reference's log-probabilities."""
-        batch = {k: v.to(self.args.device) for k, v in padded(rows, 0).items()}
+    def logps(self, model: Any, micro: Micro) -> Tensor:
+        """Log-probabilities of the action tokens, (m,)."""
         with self.accelerator.autocast():
-            logps = self.logps(self.ref_model or self.model, batch).tolist()
-        return [replace(r, logprobs=[0.0, *found[: len(r.input_ids) - 1]]) for r, found in zip(rows, logps, strict=True)]
+            return score(model, micro, token_logps)
 
-    def logps(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
-        """Log-probabilities of the action tokens among the ids after the first, (R, L - 1), 0 on all others."""
-        inputs = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"]}
-        targets, mask = batch["input_ids"][:, 1:], batch["completion_mask"][:, 1:].bool()
-        if torch.cuda.is_available():  # TRL's head never holds all logits; without a GPU it is slower than what follows
-            labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
-            fused: Tensor = model(**inputs, labels=labels, fused_lm_head=True).log_probs
-            return fused
-        columns = mask.any(0).nonzero()[:, 0]  # positions that predict an action token in some row
-        logits = model(**inputs, use_cache=False, logits_to_keep=columns).logits
-        found = action_logps(logits, targets[:, columns], mask[:, columns])
-        return found.new_zeros(mask.shape).index_copy(1, columns, found)
-
-    def compute_loss(self, model: Any, inputs: dict[str, Tensor], **_: Any) -> Tensor:
+    def compute_loss(self, model: Any, inputs: dict[str, Any], **_: Any) -> Tensor:
         """The mean loss of B pairs."""
-        logps, ref, mask = self.logps(model, inputs), inputs["ref_logps"][:, 1:], inputs["completion_mask"][:, 1:]
-        sums = [x.sum(1).chunk(2) for x in (logps, ref, mask)]
-        chosen, rejected = (Side(*parts) for parts in zip(*sums, strict=True))
+        micro, ref, count = inputs["micro"].to(self.args.device), inputs["ref_logps"], 2 * len(inputs["smoothing"])
+        logps = self.logps(model, micro)
+        sums = [_by_sequence(x, micro, count).chunk(2) for x in (logps, ref, torch.ones_like(ref))]
+        chosen, rejected = (Side(*of_side) for of_side in zip(*sums, strict=True))
         constants = self.config.constants()
-        if "kl_input_ids" in inputs:
+        if "kl_micro" in inputs:
+            others = inputs["kl_micro"].to(self.args.device)
             with torch.no_grad():
-                others = self.logps(model, {k.removeprefix("kl_"): v for k, v in inputs.items() if k.startswith("kl_")})
-            constants = replace(constants, kl=kl_estimate(others.sum(1), inputs["kl_ref_logps"][:, 1:].sum(1)))
+                theirs = (self.logps(model, others), inputs["kl_ref_logps"])
+            constants = replace(constants, kl=kl_estimate(*(_by_sequence(x, others, count) for x in theirs)))
         self._measure(chosen, rejected, constants.beta)
         if self.config.uses:
-            self._note("kl", kl_to(ref, logps.detach(), mask))
+            self._note("kl", kl_to(ref, logps.detach()))
         return preference_loss(self.config.loss, chosen, rejected, constants, inputs["smoothing"]).mean()
 
     def _measure(self, chosen: Side, rejected: Side, beta: float) -> None:
@@ -196,13 +186,18 @@ class Trainer(DPOTrainer):  # type: ignore[misc]  # trl is untyped here
         self._metrics["train"][name].append(value.item())  # TRL logs the mean since its last line
 
 
-def kl_to(ref: Tensor, logps: Tensor, mask: Tensor) -> Tensor:
-    """How far the policy is from the reference, in nats a token: the mean of (log pi - log ref)^2 / 2; each argument (R, L).
+def _by_sequence(values: Tensor, micro: Micro, count: int) -> Tensor:
+    """From (m,) to the sums over each of `count` sequences."""
+    return values.new_zeros(count).index_add(0, micro.sequence, values)
+
+
+def kl_to(ref: Tensor, logps: Tensor) -> Tensor:
+    """How far the policy is from the reference, in nats a token: the mean of (log pi - log ref)^2 / 2; both (m,).
 
     That is the KL divergence to second order where the reference sampled the tokens (Schulman 2020, the estimator k2). Of tokens
     from elsewhere it still says how far they moved; the unbiased k3 would be ruled by single tokens that became likely.
     """
-    return ((logps - ref) ** 2 * mask).sum() / 2 / mask.sum().clamp(min=1)
+    return ((logps - ref) ** 2).mean() / 2
 
 
 def _check(pairs: Sequence[PairRow], config: Preference) -> None:
@@ -231,4 +226,4 @@ def _reference(config: Preference, tokenizer: Any) -> Any:
     model, words = open_model(Path(config.reference))
     if words.get_vocab() != tokenizer.get_vocab():
         raise UserError(f"the reference {config.reference} has another vocabulary than the model: take one of the same family")
-    return trainable(model)
+    return share(trainable(model))

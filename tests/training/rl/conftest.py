@@ -10,7 +10,7 @@ from agentgym.cli.output import Output
 from agentgym.env import Environment
 from agentgym.sampling.transformers import TransformersSampler
 from agentgym_training.rl.config import RL
-from agentgym_training.rl.loop import Loop
+from agentgym_training.rl.loop import Loop, open_transformers
 from agentgym_trajectories.players import Deadlines, LocalPlayers
 from agentgym_trajectories.rollout import Memory, Rollout
 from agentgym_trajectories.search import search_named
@@ -41,6 +41,21 @@ class Brief(Environment):
 
 agentgym.register(ENV, Brief)
 
+
+class Fixed(TransformersSampler):
+    """Keeps its first weights, whatever is published."""
+
+    async def publish(self, directory, version, probe):
+        pass
+
+
+def opening(name, model_dir):
+    """The opener of a sampler: "transformers", or "fixed" with the weights in `model_dir` for good."""
+    if name == "transformers":
+        return open_transformers
+    return lambda directory, version, config: Fixed(model_dir, max_tokens=config.max_tokens, version="weights-0")
+
+
 QUICK = RL(method="grpo", updates=4, tasks=2, samples=4, lr=1e-3, max_tokens=6, pack=512)
 
 
@@ -48,8 +63,8 @@ QUICK = RL(method="grpo", updates=4, tasks=2, samples=4, lr=1e-3, max_tokens=6, 
 def train(nano_dir):
     """Train a nano policy: ``train(out, method="rloo", ...)``. Returns the loop, which has run."""
 
-    def run(out: Path, *, resume: bool = False, **changes) -> Loop:
-        loop = Loop(ENV, {}, nano_dir, out, QUICK.model_copy(update=changes), Output(True))
+    def run(out: Path, *, resume: bool = False, opener=open_transformers, **changes) -> Loop:
+        loop = Loop(ENV, {}, nano_dir, out, QUICK.model_copy(update=changes), Output(True), opener=opener)
         loop.result = loop.run(resume)
         return loop
 

@@ -1,6 +1,7 @@
 """From episodes to arrays and sequences: each sampled token is trained exactly once, and nothing else is."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 
 import agentgym
 from agentgym import UserError
-from agentgym_training.rl.batch import examples, logps_and_entropy, packed
+from agentgym_training.packing import pack
+from agentgym_training.rl.batch import examples, logps_and_entropy
 from agentgym_training.rl.methods import METHODS
 from agentgym_training.rl.objective import Objective, shares
 from agentgym_training.rl.turns import turns_of
@@ -65,15 +67,17 @@ def touched(made, turns):
         logits = torch.randn(1, len(x.ids), 2000, generator=torch.Generator().manual_seed(0)).requires_grad_()
 
         class Model:
-            def __call__(self, logits_to_keep, **_):
-                return type("Out", (), {"logits": logits[:, logits_to_keep]})  # noqa: B023
+            config = SimpleNamespace(_attn_implementation="sdpa", get_text_config=lambda: SimpleNamespace(vocab_size=2000))
 
-        (micro,) = packed([x], 10_000, 0, torch.device("cpu"))
+            def __call__(self, logits_to_keep, **_):
+                return SimpleNamespace(logits=logits[:, logits_to_keep])  # noqa: B023
+
+        micro = pack([x], 0, trees=False)
         logps, entropy = logps_and_entropy(Model(), micro, with_entropy=True)
         streams = {k: torch.ones(len(logps)) for k in ("advantages", "sampled", "reference")}
         objective = Objective(kl=0.1, entropy=0.1)
-        losses, _ = token_losses(logps, entropy, streams, micro.row, objective)
-        (shares("tokens", micro.row, 1) * losses).sum().backward()
+        losses, _ = token_losses(logps, entropy, streams, micro.sequence, objective)
+        (shares("tokens", micro.sequence, 1) * losses).sum().backward()
         found |= {(number, int(at)) for at in logits.grad[0].abs().sum(-1).nonzero()[:, 0]}
     return found
 

@@ -27,6 +27,11 @@ def test_train_rl(nano_dir, tmp_path):
     assert done["sampled_tokens"] > 0
     assert "exists already" in run(*asked, code=2)
     assert run(*asked, "--resume") == done
+    first = json.loads((tmp_path / "rl/before.json").read_text())
+    (tmp_path / "rl/before.json").write_text(json.dumps(first | {"success": 0.125}))
+    assert run(*asked, "--resume")["success_before"] == 0.125  # measured once
+    assert run(*asked, "--resume", "--eval-tasks", 2)["success_before"] == done["success_before"] == 0  # of other tasks: anew
+    assert json.loads((tmp_path / "rl/after.json").read_text())["episodes"] == 2
     assert "had other rows" in run(*asked, "--resume", "--reward", "length", code=2)
     assert "had other lr" in run(*asked, "--resume", "--lr", 0.1, code=2)
     assert (

@@ -71,6 +71,17 @@ def test_a_step_is_the_formula(nano_dir, tmp_path, monkeypatch):
         assert abs(float(seen[0][i].std()) - 1) < 0.2 or seen[0][i].numel() < 200
 
 
+def test_generations_of_a_run_that_was_killed_do_not_stay(nano_dir, tmp_path, monkeypatch):
+    """It was killed when a generation was whole, and the one before not yet removed."""
+    monkeypatch.setattr("agentgym_training.rl.es.shutil.rmtree", lambda *_, **__: None)
+    evolve(tmp_path, nano_dir, pairs=1, tasks=1)
+    monkeypatch.undo()
+    assert len(list(tmp_path.glob("generation-*"))) == 2
+    (tmp_path / "generation-2/state.json").unlink()
+    evolve(tmp_path, nano_dir, pairs=1, tasks=1, resume=True)
+    assert [d.name for d in tmp_path.glob("generation-*")] == ["generation-2"]
+
+
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4)])
 def test_an_evolution_that_breaks_goes_on(nano_dir, tmp_path, monkeypatch, lora):
     _, whole = evolve(tmp_path / "whole", nano_dir, lora=lora)

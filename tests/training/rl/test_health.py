@@ -45,10 +45,17 @@ def test_an_update_without_anything_to_learn_is_no_alarm():
     assert alarms([{"valid": 0.9}]) == []
 
 
+@pytest.mark.parametrize("line", [{"valid": 0.9}, WELL | {"grad_norm": 0.0}])
+def test_attempts_that_all_earn_the_same_are_an_alarm(line):
+    """Whether their groups were left out, or kept without advantages."""
+    assert "nothing was learnt in 5 updates" in alarms([WELL] * 5 + [line] * 5)[0]
+    assert not alarms([WELL] * 5 + [line] * 4)
+
+
 def test_an_alarm_is_told_and_logged(train, tmp_path, capsys):
-    loop = train(tmp_path, updates=8, tasks=4, samples=8, lr=0.3)  # after three updates all episodes are the same
-    assert "nothing was learnt in 5 updates" in loop.lines[-1]["alarms"]
-    assert "Alarm: nothing was learnt" in capsys.readouterr().err
+    loop = train(tmp_path, updates=5, tasks=4, samples=8, lr=0.3)
+    assert "entropy collapsed" in loop.lines[-1]["alarms"]
+    assert "Alarm: entropy collapsed" in capsys.readouterr().err
     assert (tmp_path / "rl.png").read_bytes().startswith(b"\x89PNG")
 
 

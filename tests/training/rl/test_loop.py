@@ -1,12 +1,11 @@
 """The loop: it learns, it publishes exactly what it learnt, and a run that was killed ends as one that was not."""
 
+import copy
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ from agentgym_training.rl.reference import soup
 from agentgym_training.rl.update import Learner
 from agentgym_trajectories.store import Store
 
-from .conftest import ENV, QUICK
+from .conftest import ENV, QUICK, opening
 
 
 def curve(out):
@@ -119,33 +118,47 @@ def test_critics_and_buffers_go_on_too(train, tmp_path, monkeypatch, method):
 
 
 RUN = """
-import sys
+import os, signal, sys, time
 from pathlib import Path
 from agentgym.cli.output import Output
 from agentgym_training.rl.loop import Loop
-from tests.training.rl.conftest import ENV, QUICK
-Loop(ENV, {}, Path(sys.argv[1]), Path(sys.argv[2]), QUICK.model_copy(update={"updates": 16}), Output(True)).run(resume=True)
+from tests.training.rl.conftest import ENV, QUICK, opening
+
+model, out, name, updates, *kills = sys.argv[1:]
+changes = {"updates": int(updates), "staleness": 2 if name == "fixed" else 0, "save_every": 2}
+
+def seconds(pid):
+    used = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
+    return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
+
+for kill in [*map(float, kills), float("inf")]:
+    pid = os.fork()
+    if pid == 0:
+        config = QUICK.model_copy(update=changes)
+        Loop(ENV, {}, Path(model), Path(out), config, Output(True), opener=opening(name, Path(model))).run(resume=True)
+        os._exit(0)
+    while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
+        if seconds(pid) > kill:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+sys.exit(os.waitstatus_to_exitcode(ended[1]))
 """
 
 
-def test_a_run_that_is_killed_ends_as_one_that_was_not(train, nano_dir, tmp_path):
-    train(tmp_path / "whole", updates=16)
-    log = tmp_path / "killed/metrics.jsonl"
+@pytest.mark.parametrize("name", ["transformers", "fixed"])
+def test_a_run_that_is_killed_ends_as_one_that_was_not(train, nano_dir, tmp_path, name):
+    """By SIGKILL, at moments that are drawn; played in step with the updates, and ahead of them.
 
-    def start():
-        command = [sys.executable, "-c", RUN, str(nano_dir), str(tmp_path / "killed")]
-        return subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
-
-    with start() as process:
-        while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) >= 6):
-            time.sleep(0.01)
-        time.sleep(random.random() / 5)
-        process.send_signal(signal.SIGKILL)
-    with start() as process:
-        assert process.wait() == 0
+    Ahead of them it depends on the machine which weights write a turn. There the sampler keeps its first ones, so that only what
+    is in the loop's hands could make a difference.
+    """
+    train(tmp_path / "whole", opener=opening(name, nano_dir), updates=7, staleness=2 if name == "fixed" else 0, save_every=2)
+    kills = [str(random.uniform(0.1, 3)) for _ in range(3)]  # seconds of the process, those before the first update among them
+    command = [sys.executable, "-c", RUN, str(nano_dir), str(tmp_path / "killed"), name, "7", *kills]
+    assert subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode == 0, kills
     for ended, undisturbed in zip(curve(tmp_path / "killed"), curve(tmp_path / "whole"), strict=True):
         # An episode that is not played again leaves others another company in the sampler's batch: the last bits may differ.
-        assert ended == pytest.approx(undisturbed, rel=1e-3, abs=1e-5)
+        assert ended == pytest.approx(undisturbed, rel=1e-3, abs=1e-5), kills
         assert (ended["reward"], ended["sampled_tokens"]) == (undisturbed["reward"], undisturbed["sampled_tokens"])
 
 
@@ -229,6 +242,34 @@ def test_a_curriculum_goes_from_short_to_long(train, tmp_path):
         assert (episode.nodes[1].end, episode.nodes[1].success) == (StopReason.MAX_TURNS, False)
     with pytest.raises(UserError, match="grows trees"):
         RL(method="tree", stages=stages)
+
+
+def test_no_stage_plays_the_tasks_of_another(tmp_path):
+    """With and without a difficulty, and however often groups are replaced."""
+    stages = (Stage(difficulty="easy"), Stage(3), Stage(5, difficulty="hard"))
+    config = QUICK.model_copy(update={"updates": 6, "stages": stages, "refill": 1, "tasks": 3})
+    with Collector("games/KeyDoor-v0", {}, config, Silent(), tmp_path, lambda trajectory: []) as collector:
+        played = [task.id for number in range(1, 7) for attempt in range(2) for task in collector.tasks(number, attempt)]
+    assert len(played) == len(set(played)) == 6 * 2 * 3
+
+
+class Silent:
+    """A sampler that is never asked."""
+
+    async def close(self):
+        pass
+
+
+def test_a_checkpoint_of_another_vocabulary_is_refused(train, nano_chat, tmp_path):
+    train(tmp_path, updates=1)
+    words = copy.deepcopy(nano_chat.tokenizer)
+    words.add_tokens(["<other>"])
+    words.save_pretrained(tmp_path / "update-1")
+    with pytest.raises(UserError, match=r"the tokenizer in .*update-1 has \d+ ids, its model knows \d+"):
+        train(tmp_path, updates=1, resume=True)
+    make_model(words).save_pretrained(tmp_path / "update-1")
+    with pytest.raises(UserError, match=r"the checkpoint .*update-1 has another vocabulary than"):
+        train(tmp_path, updates=1, resume=True)
 
 
 def test_a_curriculum_goes_from_easy_to_hard(nano_dir, tmp_path):

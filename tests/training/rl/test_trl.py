@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from agentgym.sampling.transformers import load
-from agentgym_training.rl.batch import Example, logps_and_entropy, packed
+from agentgym_training.packing import packed, share, takes_trees
+from agentgym_training.rl.batch import Example, logps_and_entropy
 from agentgym_training.rl.objective import Objective, shares
 from agentgym_training.rl.update import token_losses
 
@@ -71,8 +72,9 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("theirs", "ours"), SETTINGS, ids=lambda x: x.get("loss_type") if isinstance(x, dict) else "")
 @pytest.mark.parametrize("budget", [10_000, 20])
-def test_loss_and_gradients_are_those_of_trl(trl, drawn, theirs, ours, budget):
-    """Relative 1e-4, in one piece as well as sequence by sequence."""
+@pytest.mark.parametrize("trees", [True, False])
+def test_loss_and_gradients_are_those_of_trl(trl, drawn, theirs, ours, budget, trees):
+    """Relative 1e-4, in one piece as well as sequence by sequence, in a row as well as padded."""
     model = trl.model
     examples, place = [], 0
     for i, (ids, mask) in enumerate(zip(drawn["ids"], drawn["mask"], strict=True)):
@@ -86,18 +88,20 @@ def test_loss_and_gradients_are_those_of_trl(trl, drawn, theirs, ours, budget):
     }
     streams["advantages"] = torch.cat([drawn["advantages"][[i] * sum(m)] for i, m in enumerate(drawn["mask"])])
     episode = torch.tensor([i for i, m in enumerate(drawn["mask"]) for _ in range(sum(m))])
-    share = shares(ours.mean, episode, ours.constant)
+    weights = shares(ours.mean, episode, ours.constant)
     total = 0.0
-    for micro in packed(examples, budget, 0, torch.device("cpu")):
+    for micro in packed(share(model) if trees else model, examples, budget, 0, torch.device("cpu")):
         logps, entropy = logps_and_entropy(model, micro, with_entropy=False)
-        piece, _ = token_losses(logps, entropy, {k: v[micro.token] for k, v in streams.items()}, micro.row, ours)
-        loss = (share[micro.token] * piece).sum()
+        piece, _ = token_losses(logps, entropy, {k: v[micro.token] for k, v in streams.items()}, micro.sequence, ours)
+        loss = (weights[micro.token] * piece).sum()
         loss.backward()
         total += loss.item()
     assert total == pytest.approx(lost, rel=1e-4, abs=1e-7)
     ratio = (gradients(model) - wanted).norm() / wanted.norm()
     assert ratio < 1e-4
     model.zero_grad()
+    assert takes_trees(model) == trees
+    model.set_attn_implementation("sdpa")
 
 
 def trl_loss(trl, drawn, theirs, ours):

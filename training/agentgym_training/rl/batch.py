@@ -5,8 +5,9 @@ trained tokens. A sequence knows which of its positions are trained and where in
 trained, such as observations, have no number at all.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,50 +15,22 @@ from torch import Tensor
 
 from agentgym import UserError
 from agentgym.tokens import Chat
+from agentgym_training.packing import Micro, Scored, score
 from agentgym_training.rows import rows
 from agentgym_trajectories.tree import Episode
 
-from .credit import Ints
 from .turns import Turns
 
 
 @dataclass(frozen=True)
-class Example:
-    """One sequence.
+class Example(Scored):
+    """One sequence, whose scored tokens are those that are trained.
 
     Attributes:
-        ids: L ids.
-        at: (m,), positions of the trained ones.
-        token: (m,), their places in arrays over all tokens of the batch.
         episode: Number of the episode.
     """
 
-    ids: list[int]
-    at: Ints
-    token: Ints
     episode: int
-
-
-@dataclass(frozen=True)
-class Micro:
-    """R sequences that go through the model at once, m of their tokens trained.
-
-    Attributes:
-        input_ids: (R, L), padded on the right, where causal attention does not look.
-        row: (m,), the row of each trained token.
-        at: (m,), its position.
-        token: (m,), its place in arrays over all tokens of the batch.
-    """
-
-    input_ids: Tensor
-    row: Tensor
-    at: Tensor
-    token: Tensor
-
-    @property
-    def targets(self) -> Tensor:
-        """(m,), the trained ids."""
-        return self.input_ids[self.row, self.at]
 
 
 def examples(episodes: Sequence[Episode], turns: Turns, chat: Chat) -> list[Example]:
@@ -87,36 +60,7 @@ def examples(episodes: Sequence[Episode], turns: Turns, chat: Chat) -> list[Exam
     return made
 
 
-def packed(chosen: Sequence[Example], budget: int, pad: int, device: torch.device) -> Iterator[Micro]:
-    """Sequences of like length together, as many at once as `budget` tokens, padding included, have room for.
-
-    Args:
-        chosen: Sequences in any order.
-        budget: Tokens; a longer sequence goes alone.
-        pad: Id of the padding.
-        device: Where the tensors go.
-    """
-    together: list[Example] = []
-    for s in sorted(chosen, key=lambda s: -len(s.ids)):
-        if together and (len(together) + 1) * len(together[0].ids) > budget:
-            yield _micro(together, pad, device)
-            together = []
-        together.append(s)
-    if together:
-        yield _micro(together, pad, device)
-
-
-def _micro(together: Sequence[Example], pad: int, device: torch.device) -> Micro:
-    longest = max(len(s.ids) for s in together)
-    row = np.repeat(np.arange(len(together)), [len(s.at) for s in together])
-    at, token = (np.concatenate(x) for x in ([s.at for s in together], [s.token for s in together]))
-    return Micro(
-        torch.tensor([s.ids + [pad] * (longest - len(s.ids)) for s in together], device=device),
-        *(torch.from_numpy(x).to(device) for x in (row, at, token)),
-    )
-
-
-def logps_and_entropy(model: torch.nn.Module, micro: Micro, *, with_entropy: bool) -> tuple[Tensor, Tensor]:
+def logps_and_entropy(model: Any, micro: Micro, *, with_entropy: bool) -> tuple[Tensor, Tensor]:
     """Of each trained token the model's log-probability, and the entropy of what it could have been: (m,) each, in nats.
 
     Args:
@@ -124,11 +68,11 @@ def logps_and_entropy(model: torch.nn.Module, micro: Micro, *, with_entropy: boo
         micro: What it reads.
         with_entropy: Whether gradients flow through the entropy too.
     """
-    columns, column = torch.unique(micro.at - 1, return_inverse=True)  # the head is applied where some row needs it
-    positions = torch.arange(micro.input_ids.shape[1], device=micro.input_ids.device).expand(len(micro.input_ids), -1)
-    out = model(input_ids=micro.input_ids, position_ids=positions, use_cache=False, logits_to_keep=columns)
-    logits = out.logits[micro.row, column].float()  # (m, V)
-    logps = -torch.nn.functional.cross_entropy(logits, micro.targets, reduction="none")
-    with torch.set_grad_enabled(with_entropy and torch.is_grad_enabled()):
+
+    def of(logits: Tensor, targets: Tensor) -> Tensor:
         log_p = torch.log_softmax(logits, -1)
-        return logps, -(log_p.exp() * log_p).sum(-1)
+        weighed = log_p if with_entropy else log_p.detach()
+        return torch.stack([log_p.gather(1, targets[:, None])[:, 0], -(weighed.exp() * weighed).sum(-1)], 1)
+
+    logps, entropy = score(model, micro, of).unbind(1)
+    return logps, entropy if with_entropy else entropy.detach()

@@ -27,6 +27,7 @@ from agentgym_trajectories.store import Store
 from agentgym_trajectories.tree import Episode
 
 from .config import RL
+from .rewards import dismiss, settled
 from .turns import Reward
 
 CONCURRENCY = 64
@@ -41,7 +42,7 @@ class Batch:
     Attributes:
         kept: Episodes to learn from, group by group.
         played: All episodes.
-        failed: Episodes that environment or sampler voided.
+        failed: Episodes that environment or sampler voided, or of which a judge had no opinion.
         seconds: From the beginning to the end.
     """
 
@@ -111,6 +112,7 @@ class Collector:
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+        await dismiss(self.reward)
         await self.sampler.close()
 
     async def _play(self, number: int) -> Batch:
@@ -129,10 +131,11 @@ class Collector:
     def tasks(self, number: int, attempt: int) -> Sequence[Task]:
         """The tasks of an update, and of each attempt to fill it: no two have any in common, until all tasks were used."""
         count, wanted = self.config.tasks, self.config.stage(number).difficulty
-        first = ((number - 1) * (1 + self.config.refill) + attempt) * count
+        seeks = any(stage.difficulty for stage in self.config.stages)  # then all stages leave room to look for a difficulty
+        first = ((number - 1) * (1 + self.config.refill) + attempt) * count * (RARE if seeks else 1)
         if not wanted:
             return cycled(self._tasks, self.config.seed * 1_000_000 + first, count)
-        seen = cycled(self._tasks, self.config.seed * 1_000_000 + first * RARE, count * RARE)
+        seen = cycled(self._tasks, self.config.seed * 1_000_000 + first, count * RARE)
         found = [task for task in seen if task.difficulty == wanted][:count]
         if len(found) < count:
             raise UserError(f"less than one in {RARE} tasks of {self.env} is called {wanted!r}: give another difficulty")
@@ -145,12 +148,13 @@ class Collector:
         players = LocalPlayers(self.env, self.env_args, self.sampler, self.deadlines, self._program(number), version)
         progress = await plan.play(Tasks.of(tasks), players, self._store)
         order = {task.id: i for i, task in enumerate(tasks)}
-        played = [e for e in self._store.episodes(self.env, self.env_args, version) if e.task.id in order]
+        ended = [e for e in self._store.episodes(self.env, self.env_args, version) if e.task.id in order]
+        played = await settled(self.reward, ended)
         groups: dict[str, list[Episode]] = {task_id: [] for task_id in order}
         for episode in sorted(played, key=lambda e: (order[e.task.id], e.sample)):
             groups[episode.task.id].append(episode)
         batch.played += played
-        batch.failed += progress.failed
+        batch.failed += progress.failed + len(ended) - len(played)
         return [g for g in groups.values() if g]
 
     def _program(self, number: int) -> Program:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from agentgym import UserError
 from agentgym_training.base import Lora
+from agentgym_training.packing import BUDGET
 
 from .methods import Method, find_method
 from .objective import Objective
@@ -50,7 +50,7 @@ class RL(BaseModel):
         stages: A curriculum; before the first stage, and without any, all tasks are played to their ends.
         lora: Adapters, or None for all weights.
         max_tokens: Longest turn.
-        pack: Tokens that go through the model at once, padding included; by default what a GPU's memory, or a CPU's cache, likes.
+        pack: Tokens that go through the model at once, common beginnings counting once; by default `packing.BUDGET`.
         save_every: Updates between checkpoints.
         seed: Of tasks, sampling and first weights.
     """
@@ -94,7 +94,7 @@ class RL(BaseModel):
     @property
     def budget(self) -> int:
         """`pack`, or the default for the device."""
-        return self.pack or (32_768 if torch.cuda.is_available() else 2_048)
+        return self.pack or BUDGET
 
     @property
     def by(self) -> Method:

@@ -7,7 +7,7 @@ all its turns. Advantages are standardised over the batch before the policy lear
 
 import copy
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,9 +18,10 @@ from torch import Tensor
 
 from agentgym.sampling.transformers import load
 from agentgym_training.base import pad_id
+from agentgym_training.packing import Micro, packed, share
 
 from . import credit
-from .batch import Example, packed
+from .batch import Example
 from .config import RL
 from .credit import Floats
 from .methods import Archer, Ppo
@@ -71,11 +72,10 @@ class Heads(torch.nn.Module):
         torch.nn.init.zeros_(last.bias)
         self.head = torch.nn.Sequential(torch.nn.Linear(width, width), torch.nn.ReLU(), last)
 
-    def forward(self, input_ids: Tensor, row: Tensor, at: Tensor) -> Tensor:
-        """(m, count), at positions `at` (m,) of rows `row` (m,) of `input_ids` (R, L)."""
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand(len(input_ids), -1)
-        hidden = self.body(input_ids=input_ids, position_ids=positions, use_cache=False).last_hidden_state
-        found: Tensor = self.head(hidden[row, at]).float()
+    def forward(self, micro: Micro, at: Tensor) -> Tensor:
+        """(m, count), at places `at` (m,) of what `micro` reads."""
+        hidden = self.body(**micro.inputs).last_hidden_state.flatten(0, 1)
+        found: Tensor = self.head(hidden.index_select(0, at)).float()
         return found
 
 
@@ -87,7 +87,7 @@ class _Trained:
         torch.manual_seed(config.seed)
         model, tokenizer = load(model_dir, "cpu")
         self.pad = pad_id(tokenizer)
-        net = Heads(model.base_model, count).eval().to(accelerator.device)
+        net = Heads(share(model).base_model, count).eval().to(accelerator.device)
         self.net: Any = net
         self.optimizer = torch.optim.AdamW(net.parameters(), lr=how.lr, betas=(0.9, 0.95), weight_decay=0.0)
 
@@ -104,13 +104,16 @@ class _Trained:
         self.optimizer.load_state_dict(state["optimizer"])
         return state
 
+    def packed(self, examples: Sequence[Example]) -> Iterator[Micro]:
+        return packed(self.net.body, examples, self.config.budget, self.pad, self.accelerator.device)
+
     def before(self, net: Any, examples: Sequence[Example], wanted: Floats, column: slice, *, shift: int = 1) -> Floats:
         """What `net` gives one position before each wanted token, (columns, M), 0 elsewhere; with a shift of 0, at the token."""
         found = np.zeros((column.stop - column.start, len(wanted)))
         with torch.no_grad(), self.accelerator.autocast():
-            for micro in packed(examples, self.config.budget, self.pad, self.accelerator.device):
+            for micro in self.packed(examples):
                 mine = torch.from_numpy(wanted).to(micro.token.device)[micro.token] > 0
-                given = net(micro.input_ids, micro.row[mine], micro.at[mine] - shift)[:, column]
+                given = net(micro, (micro.before if shift else micro.at)[mine])[:, column]
                 found[:, micro.token[mine].cpu().numpy()] = given.T.double().cpu().numpy()
         return found
 
@@ -119,17 +122,16 @@ class _Trained:
 
         Args:
             examples: Sequences.
-            goals: Of each: (M,) which tokens have one, (columns, M) targets, the columns, and how far before the token to look.
+            goals: Of each: (M,) which tokens have one, (columns, M) targets, the columns, and 1 to look one token before, else 0.
         """
         device, total = self.accelerator.device, 0.0
         chosen = np.concatenate([e.token for e in examples])
         count = sum(float(wanted[chosen].sum()) for wanted, *_ in goals)
-        for micro in packed(examples, self.config.budget, self.pad, device):
+        for micro in self.packed(examples):
             places = [torch.from_numpy(wanted).to(device)[micro.token] > 0 for wanted, *_ in goals]
-            row = torch.cat([micro.row[p] for p in places])
-            at = torch.cat([micro.at[p] - shift for p, (*_, shift) in zip(places, goals, strict=True)])
+            at = [(micro.before if shift else micro.at)[p] for p, (*_, shift) in zip(places, goals, strict=True)]
             with self.accelerator.autocast():
-                given = self.net(micro.input_ids, row, at).split([int(p.sum()) for p in places])
+                given = self.net(micro, torch.cat(at)).split([int(p.sum()) for p in places])
             loss = torch.zeros((), device=device)
             for p, values, (_, targets, column, _) in zip(places, given, goals, strict=True):
                 target = torch.from_numpy(targets[:, micro.token[p].cpu().numpy()].T).float().to(device)

@@ -28,9 +28,11 @@ from agentgym import Tasks, UserError, make
 from agentgym.cli.output import Output
 from agentgym.sampling.transformers import TransformersSampler, load, without_peft_warning
 from agentgym_training.base import Lora, peft_config, same_training
+from agentgym_training.files import write_json
 from agentgym_trajectories.rollout import Memory, Rollout
 
 from .collect import CONCURRENCY, cycled
+from .rewards import outcomes
 from .turns import Reward, environment_reward
 from .update import whole
 
@@ -88,6 +90,8 @@ class Evolution:
         Raises:
             UserError: what was asked for cannot be done, or the training to be resumed was another one.
         """
+        if outcomes(self.reward):
+            raise UserError("evolution strategies ask nobody what episodes are worth: leave out the judge, or the reward model")
         transformers.utils.logging.disable_progress_bar()
         judged = getattr(self.reward, "__qualname__", repr(self.reward))
         same_training([self.env, self.env_args, str(self.model_dir.resolve()), judged], self.config, self.out, resume)
@@ -172,15 +176,15 @@ class Evolution:
         self.tokenizer.save_pretrained(directory)
 
     def _write(self, number: int, lines: list[dict[str, Any]]) -> None:
-        """The weights of a generation, and last what says that it is whole; the one before goes."""
+        """The weights of a generation, and last what says that it is whole; all others go."""
         directory = self.out / f"generation-{number}"
         shutil.rmtree(directory, ignore_errors=True)
         self._save(directory)
         torch.save([kept for _, kept in self.weights], directory / WEIGHTS)
-        part = directory / f"{STATE}.part"
-        part.write_text(json.dumps(lines))
-        part.replace(directory / STATE)
-        shutil.rmtree(self.out / f"generation-{number - 1}", ignore_errors=True)
+        write_json(directory / STATE, lines)
+        for old in self.out.glob("generation-*"):  # of a run that was killed there may be several
+            if old != directory:
+                shutil.rmtree(old)
 
 
 def _number(state: Path) -> int:

@@ -78,7 +78,7 @@ def _gradient(lines: Sequence[Line], limits: Limits) -> str:
 
 
 def _idle(lines: Sequence[Line], limits: Limits) -> str:
-    idle = len(lines) >= limits.beginning and not any("entropy" in line for line in lines[-limits.beginning :])
+    idle = len(lines) >= limits.beginning and not any(line.get("grad_norm") for line in lines[-limits.beginning :])
     text = "all attempts at a task earn the same: choose easier or harder tasks, or more --samples"
     return f"nothing was learnt in {limits.beginning} updates, {text}" if idle else ""
 

@@ -27,6 +27,7 @@ from agentgym.sampling.base import Publisher
 from agentgym.sampling.transformers import TransformersSampler
 from agentgym_training.base import same_training
 from agentgym_training.evaluate import Evaluation, evaluate
+from agentgym_training.files import keep_lines, write_json
 from agentgym_training.plots import rl_curves
 from agentgym_trajectories.cli import choose_tasks, play_all
 from agentgym_trajectories.rollout import Memory, Rollout
@@ -177,9 +178,7 @@ class Loop:
             log.write(json.dumps(line) + "\n")
         if number % self.config.save_every == 0 or number == self.config.updates:
             learner.save(directory)
-            whole = directory / f"{STATE}.part"
-            whole.write_text(json.dumps({"update": number}))
-            whole.replace(directory / STATE)
+            write_json(directory / STATE, {"update": number})
         saved = self._last()[0]
         for old in self.out.glob("update-*"):
             if int(old.name.rpartition("-")[2]) not in (saved, *range(number - KEPT + 1, number + 1)):
@@ -193,12 +192,7 @@ class Loop:
 
     def _log_until(self, done: int) -> list[dict[str, Any]]:
         """The lines of the log up to an update; later ones are dropped, for those updates will be made again."""
-        file = self.out / "metrics.jsonl"
-        written = file.read_text().splitlines(keepends=True) if done and file.exists() else []
-        lines = [json.loads(text) for text in written if text.endswith("\n")]  # a kill may cut the last one
-        kept = [line for line in lines if line["update"] <= done]
-        file.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        return kept
+        return keep_lines(self.out / "metrics.jsonl", lambda line: line["update"] <= done)
 
     def _tell(self, line: dict[str, Any]) -> None:
         tokens, seconds = line["sampled_tokens"], line["seconds_collect"] + line["seconds_update"]

@@ -1,16 +1,22 @@
 """Rewards beside the environment's own: each is a frozen dataclass that says what every action of a trajectory earns.
 
 They are added up (`Total`) and need nothing but what the trees hold, so the same episodes can be judged in another way later.
-What a program checks (compiling, a property that is kept) is a part of an environment's rubric: `Part` weighs it.
+What a program checks (compiling, a property that is kept) is a part of an environment's rubric: `Part` weighs it. What a judge or
+a reward model says takes its time: it is asked for once, of all episodes of a batch together (`settled`), and then known.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from agentgym import ErrorCategory
+from agentgym.sampling.named import open_sampler
+from agentgym_training.reward_model import RewardModel
 from agentgym_trajectories import select as selecting
-from agentgym_trajectories.tree import Trajectory
+from agentgym_trajectories.tree import Episode, Trajectory
 
+from .judge import Judge
 from .turns import Reward, environment_reward
 
 _FORMAT = (ErrorCategory.BAD_FORMAT, ErrorCategory.MALFORMED_JSON)
@@ -87,21 +93,36 @@ class Length:
         return _at_end(trajectory, -self.weight * min(max(over, 0.0), 1.0))
 
 
+Key = tuple[str, int, str, int]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What somebody says of the whole trajectory, a judge or a reward model, for its last action.
 
     Attributes:
-        score: Says it.
+        ask: Says it of many at once; None where it has no opinion.
         weight: Of it.
     """
 
-    score: Callable[[Trajectory], float]
+    ask: Callable[[Sequence[Trajectory]], Awaitable[Sequence[float | None]]]
     weight: float = 1.0
+    _known: dict[Key, float | None] = field(default_factory=dict, repr=False, compare=False)
+
+    async def settle(self, trajectories: Sequence[Trajectory]) -> None:
+        """Ask about those of which nothing is known."""
+        new = [t for t in trajectories if _key(t) not in self._known]
+        self._known.update(zip(map(_key, new), await self.ask(new), strict=True))
+
+    def settles(self, trajectory: Trajectory) -> bool:
+        """Whether there is an opinion about it."""
+        return self._known.get(_key(trajectory)) is not None
 
     def __call__(self, trajectory: Trajectory) -> list[float]:
-        """Of each action."""
-        return _at_end(trajectory, self.weight * self.score(trajectory))
+        """Of each action of a trajectory that was settled."""
+        said = self._known[_key(trajectory)]
+        assert said is not None, "an episode without a verdict is not learnt from"
+        return _at_end(trajectory, self.weight * said)
 
 
 @dataclass(frozen=True)
@@ -115,11 +136,60 @@ class Total:
         return [sum(parts) for parts in zip(*(term(trajectory) for term in self.terms), strict=True)]
 
 
-REWARDS: dict[str, type[Environment] | type[Part] | type[Errors] | type[Length]] = {
+@dataclass(frozen=True)
+class NamedJudge:
+    """The opinion of a language model, see `judge`.
+
+    Attributes:
+        sampler: As for `agentgym collect --policy`.
+        weight: Of it.
+        max_tokens: Of an answer, thoughts included.
+    """
+
+    sampler: str
+    weight: float = 1.0
+    max_tokens: int = 512
+
+    def build(self) -> Outcome:
+        """The reward."""
+        return Outcome(Judge(self.sampler, open_sampler(self.sampler, temperature=0.0, max_tokens=self.max_tokens)), self.weight)
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """The opinion of a reward model.
+
+    Attributes:
+        path: Its directory.
+        weight: Of it.
+    """
+
+    path: Path
+    weight: float = 1.0
+
+    def build(self) -> Outcome:
+        """The reward."""
+        return Outcome(_Asked(RewardModel(self.path)), self.weight)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A reward model in a thread: episodes go on meanwhile."""
+
+    model: RewardModel
+
+    async def __call__(self, trajectories: Sequence[Trajectory]) -> list[float]:
+        return await asyncio.to_thread(lambda: [self.model(t) for t in trajectories])
+
+
+Named = type[Environment] | type[Part] | type[Errors] | type[Length] | type[NamedJudge] | type[NamedModel]
+REWARDS: dict[str, Named] = {
     "environment": Environment,
     "part": Part,
     "errors": Errors,
     "length": Length,
+    "judge": NamedJudge,
+    "model": NamedModel,
 }
 
 
@@ -127,9 +197,35 @@ def rewards_named(specs: Sequence[str]) -> Reward:
     """The sum of rewards given as ``name:option=value,...``; the environment's own without any.
 
     Raises:
-        UserError: there is no such reward, or option.
+        UserError: there is no such reward, option, judge or model.
     """
-    return Total(tuple(selecting.parse(spec, REWARDS) for spec in specs)) if specs else environment_reward
+    named = [selecting.parse(spec, REWARDS) for spec in specs]
+    terms = (n.build() if isinstance(n, NamedJudge | NamedModel) else n for n in named)
+    return Total(tuple(terms)) if specs else environment_reward
+
+
+async def settled(reward: Reward, episodes: Sequence[Episode]) -> list[Episode]:
+    """Ask for all that a reward has to ask for. Returns the episodes of which everything is known then."""
+    for outcome in outcomes(reward):
+        await outcome.settle([t for e in episodes for t in e.trajectories()])
+    return [e for e in episodes if all(outcome.settles(t) for outcome in outcomes(reward) for t in e.trajectories())]
+
+
+async def dismiss(reward: Reward) -> None:
+    """Free what judges hold."""
+    for outcome in outcomes(reward):
+        if isinstance(outcome.ask, Judge):
+            await outcome.ask.sampler.close()
+
+
+def outcomes(reward: Reward) -> list[Outcome]:
+    """What of a reward has to be settled."""
+    return [term for term in (reward.terms if isinstance(reward, Total) else (reward,)) if isinstance(term, Outcome)]
+
+
+def _key(trajectory: Trajectory) -> Key:
+    episode = trajectory.episode
+    return episode.task.id, episode.sample, episode.version, trajectory.leaf.id
 
 
 def _at_end(trajectory: Trajectory, value: float) -> list[float]:

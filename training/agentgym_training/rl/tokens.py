@@ -30,7 +30,7 @@ class Token:
         id: Its id.
         text: What it spells.
         sampled: Its logprob when it was written; None on tokens that are not trained.
-        new: Its logprob under the policy that learnt from it; None where it was not computed, since nothing was to be learnt.
+        new: Its logprob under the policy that learnt from it; None on tokens that are not trained.
         advantage: None on tokens that are not trained.
     """
 
@@ -50,7 +50,7 @@ def keep(file: Path, episodes: Sequence[Episode], turns: Turns, advantages: Floa
         episodes: E episodes.
         turns: Of them.
         advantages: (M,).
-        new: (M,), not a number where it was not computed.
+        new: (M,), see `Token`.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     keys = np.array([e.id for e in episodes])
@@ -95,8 +95,7 @@ def _of_node(node: Node, numbers: tuple[list[float], list[float]] | None, tokeni
     texts = [tokenizer.decode([i], skip_special_tokens=False) for i in ids]
     if numbers is None:
         return [Token(node.id, i, text) for i, text in zip(ids, texts, strict=True)]
-    known = [None if np.isnan(x) else x for x in numbers[0]]
-    rows = zip(ids, texts, node.logprobs or [], known, numbers[1], strict=True)
+    rows = zip(ids, texts, node.logprobs or [], *numbers, strict=True)
     return [Token(node.id, *row) for row in rows]
 
 
@@ -124,6 +123,7 @@ def _shade(token: Token, most: float) -> str:
     if token.advantage is None:
         return f' title="id {token.id}, not trained"'
     colour = "46,125,50" if token.advantage >= 0 else "198,40,40"
-    new = "not computed" if token.new is None else f"{token.new:.{DIGITS}f}"
-    said = f"id {token.id}, sampled {token.sampled:.{DIGITS}f}, new {new}, advantage {token.advantage:.{DIGITS}f}"
+    said = (
+        f"id {token.id}, sampled {token.sampled:.{DIGITS}f}, new {token.new:.{DIGITS}f}, advantage {token.advantage:.{DIGITS}f}"
+    )
     return f' class=a title="{said}" style="background:rgba({colour},{0.1 + 0.6 * abs(token.advantage) / most:.2f})"'

@@ -1,11 +1,12 @@
 """The update: advantages in, better weights out. Full weights or LoRA, on a CPU or one GPU (float32 weights, arithmetic in bf16).
 
 The model stands in evaluation mode: with dropout its logprobs would not be those that it sampled with. Sequences go through in
-pieces of `RL.budget` tokens whose gradients add up to exactly those of the whole, since each token's share is known before.
+pieces of `RL.budget` tokens whose gradients add up to exactly those of the whole, since each token's share is known before; what
+sequences of a piece begin with in common goes through once (`packing`).
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from accelerate import Accelerator
 from peft import get_peft_model
 from torch import Tensor
 
+from agentgym import UserError
 from agentgym.sampling.base import Probe
-from agentgym.sampling.transformers import load, without_peft_warning
+from agentgym.sampling.transformers import load, load_tokenizer, without_peft_warning
 from agentgym.tokens import Chat
 from agentgym_training.base import pad_id, peft_config, trainable
+from agentgym_training.files import at_once
+from agentgym_training.packing import Micro, Scored, logps_of, packed, share
 
-from .batch import Example, Micro, logps_and_entropy, packed
+from .batch import Example, logps_and_entropy
 from .config import RL
 from .credit import Floats
 from .critic import open_critic
@@ -66,18 +70,24 @@ class Learner:
 
     Attributes:
         chat: Template and dialect of the model.
+
+    Raises:
+        UserError: a directory holds no model, or one with another vocabulary.
     """
 
     def __init__(self, model_dir: Path, start: Path, config: RL) -> None:
         self.config, self.objective = config, config.objective
         self.accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
         model, self.tokenizer = _policy(model_dir, start, config)
+        if Chat(self.tokenizer).vocabulary != Chat(load_tokenizer(model_dir)).vocabulary:
+            raise UserError(f"the checkpoint {start} has another vocabulary than {model_dir}, with which it began: remove it")
         self.chat = Chat(self.tokenizer)
         self.pad = pad_id(self.tokenizer)
         self.reference = self._reference(model_dir) if self.objective.kl else None
         weights = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0)
         self.model, self.optimizer = self.accelerator.prepare(model.eval(), optimizer)
+        share(self.accelerator.unwrap_model(self.model))
         if (start / OPTIMIZER).exists():
             self.optimizer.load_state_dict(torch.load(start / OPTIMIZER, map_location=self.accelerator.device))
 
@@ -108,15 +118,15 @@ class Learner:
         Returns:
             Means over trained tokens, of the policy when it met them: ``entropy``, ``drift`` (difference between sampler
             and trainer, in nats), ``kl`` (from the reference, with one), ``clipped`` (share), and ``ratio_max``, ``grad_norm``.
-            Then (M,), the logprobs that the policy gave them; not a number where nothing was to be learnt.
+            Then (M,), the logprobs that the policy gave them.
         """
         device = self.accelerator.device
         streams = {k: torch.from_numpy(v).float().to(device) for k, v in (("advantages", advantages), ("sampled", sampled))}
         if self.config.steps > 1:
-            streams["old"] = self.logps(self.model, examples, len(sampled))
+            streams["old"] = self._logps(self.model, examples)
         if self.reference is not None:
-            streams["reference"] = self._reference_logps(examples, len(sampled))
-        measured, new = _Means(), torch.full_like(streams["sampled"], float("nan"))
+            streams["reference"] = self._reference_logps(examples)
+        measured, new = _Means(), torch.zeros_like(streams["sampled"])
         for chosen in self._parts(examples, number):
             measured.most("grad_norm", self._step(chosen, streams, measured, new))
         return measured.result(), new.double().cpu().numpy()
@@ -134,16 +144,15 @@ class Learner:
         objective, device = self.objective, self.accelerator.device
         token = np.concatenate([e.token for e in chosen])
         episode = torch.from_numpy(np.repeat([e.episode for e in chosen], [len(e.token) for e in chosen])).to(device)
-        share = torch.zeros_like(streams["sampled"])
-        share[torch.from_numpy(token).to(device)] = shares(objective.mean, episode, objective.constant)
-        idle = not objective.kl and not objective.entropy  # without advantage a sequence has no gradient then
-        for micro in packed(
-            [e for e in chosen if not (idle and self._nothing(e, streams))], self.config.budget, self.pad, device
-        ):
-            logps, entropy = logps_and_entropy(self.model, micro, with_entropy=objective.entropy > 0)
-            mine = {k: v[micro.token] for k, v in streams.items()}
-            losses, ratio = token_losses(logps, entropy, mine, micro.row, objective)
-            self.accelerator.backward((share[micro.token] * losses).sum())
+        weight = torch.zeros_like(streams["sampled"])
+        weight[torch.from_numpy(token).to(device)] = shares(objective.mean, episode, objective.constant)
+        for micro, learning in self._pieces(chosen, streams):
+            with torch.set_grad_enabled(learning), self.accelerator.autocast():
+                logps, entropy = logps_and_entropy(self.model, micro, with_entropy=objective.entropy > 0)
+                mine = {k: v[micro.token] for k, v in streams.items()}
+                losses, ratio = token_losses(logps, entropy, mine, micro.sequence, objective)
+            if learning:
+                self.accelerator.backward((weight[micro.token] * losses).sum())
             new[micro.token] = logps.detach()
             self._measure(logps.detach(), entropy.detach(), ratio, mine, measured)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
@@ -153,9 +162,17 @@ class Learner:
         self.optimizer.zero_grad()
         return size
 
-    @staticmethod
-    def _nothing(example: Example, streams: dict[str, Tensor]) -> bool:
-        return not bool(streams["advantages"][torch.from_numpy(example.token).to(streams["advantages"].device)].any())
+    def _pieces(self, chosen: Sequence[Example], streams: dict[str, Tensor]) -> Iterator[tuple[Micro, bool]]:
+        """The sequences piece by piece, and whether a piece has a gradient; those without advantage are measured alone."""
+        known = streams["advantages"].cpu().numpy()
+        always = bool(self.objective.kl or self.objective.entropy)
+        for learning in (True, False):
+            mine = [e for e in chosen if (always or bool(known[e.token].any())) == learning]
+            for micro in self._packed(self.model, mine):
+                yield micro, learning
+
+    def _packed(self, model: Any, sequences: Sequence[Scored]) -> Iterator[Micro]:
+        return packed(model, sequences, self.config.budget, self.pad, self.accelerator.device)
 
     def _measure(self, logps: Tensor, entropy: Tensor, ratio: Tensor, mine: dict[str, Tensor], measured: "_Means") -> None:
         objective, advantages = self.objective, mine["advantages"]
@@ -167,17 +184,10 @@ class Learner:
             measured.add("kl", divergence(logps, mine["reference"], objective.kl_estimator))
         measured.most("ratio_max", float(ratio.max()))
 
-    @torch.no_grad()
-    def logps(self, model: Any, examples: Sequence[Example], count: int) -> Tensor:
-        """What `model` thinks of all `count` trained tokens, (M,)."""
-        found = torch.zeros(count, device=self.accelerator.device)
+    def _logps(self, model: Any, sequences: Sequence[Scored]) -> Tensor:
+        """What `model` thinks of all M trained tokens, (M,)."""
         with self.accelerator.autocast():
-            for micro in packed(examples, self.config.budget, self.pad, self.accelerator.device):
-                found[micro.token] = self._scored(model, micro)
-        return found
-
-    def _scored(self, model: Any, micro: Micro) -> Tensor:
-        return logps_and_entropy(model, micro, with_entropy=False)[0].float()
+            return logps_of(model, sequences, self.config.budget, self.pad, self.accelerator.device)
 
     # ---- the reference -------------------------------------------------------------------------------------------------
 
@@ -186,13 +196,13 @@ class Learner:
         if self.config.lora and not self.config.reference:
             return "base"
         model = soup(self.config.reference or (model_dir,), self.chat.vocabulary)
-        return model.to(self.accelerator.device).eval().requires_grad_(False)
+        return share(model.to(self.accelerator.device).eval().requires_grad_(False))
 
-    def _reference_logps(self, examples: Sequence[Example], count: int) -> Tensor:
+    def _reference_logps(self, examples: Sequence[Example]) -> Tensor:
         if self.reference != "base":
-            return self.logps(self.reference, examples, count)
+            return self._logps(self.reference, examples)
         with self.accelerator.unwrap_model(self.model).disable_adapter():
-            return self.logps(self.model, examples, count)
+            return self._logps(self.model, examples)
 
     # ---- weights -------------------------------------------------------------------------------------------------------
 
@@ -207,15 +217,11 @@ class Learner:
         if self.critic is not None:
             self.critic.save(directory)
 
-    @torch.no_grad()
     def probe(self, ids: Sequence[int]) -> Probe:
         """What the policy gives for a text, by which a sampler checks that it has the same weights."""
-        taken = torch.tensor([list(ids[:PROBE_IDS])], device=self.accelerator.device)
-        count = taken.shape[1] - 1
-        at = torch.arange(1, count + 1, device=taken.device)
-        micro = Micro(taken, torch.zeros_like(at), at, at - 1)
-        with self.accelerator.autocast():
-            return Probe(taken[0].tolist(), self._scored(self.model, micro).tolist())
+        taken = list(ids[:PROBE_IDS])
+        rest = np.arange(1, len(taken))
+        return Probe(taken, self._logps(self.model, [Scored(taken, rest, rest - 1)]).tolist())
 
 
 class _Means:
@@ -244,10 +250,9 @@ def whole(model_dir: Path, base: Path) -> Path:
         return model_dir
     if not base.exists():
         model, tokenizer = load(model_dir, "cpu")
-        part = base.with_suffix(".part")
-        trainable(model).save_pretrained(part)
-        tokenizer.save_pretrained(part)
-        part.replace(base)
+        with at_once(base) as part:
+            trainable(model).save_pretrained(part)
+            tokenizer.save_pretrained(part)
     return base
 
 

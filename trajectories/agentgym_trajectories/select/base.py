@@ -61,14 +61,17 @@ def apply(items: Iterable[T], selectors: Sequence[Selector[T]]) -> Iterator[tupl
 def parse(spec: str, known: Mapping[str, type[T]]) -> T:
     """A selector (or another frozen dataclass) from ``name`` or ``name:option=value,option=value``.
 
+    A value alone, ``name:value``, is that of the first option.
+
     Raises:
         UserError: no such selector, no such option, or a value of the wrong type.
     """
     name, _, rest = spec.partition(":")
     if name not in known:
         raise UserError(f"there is no selector {name!r}: use one of {', '.join(known)}")
-    options = dict(part.partition("=")[::2] for part in rest.split(",") if part)
     fields = known[name].__dataclass_fields__  # type: ignore[attr-defined]
+    given = [part.partition("=") for part in rest.split(",") if part]
+    options = {option if equals else next(iter(fields), option): value if equals else option for option, equals, value in given}
     if unknown := [option for option in options if option not in fields]:
         raise UserError(f"selector {name!r} has no option {unknown[0]!r}: it has {', '.join(fields) or 'none'}")
     try:
