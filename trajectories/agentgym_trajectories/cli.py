@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from agentgym import Tasks, UserError, make
-from agentgym.cli.output import EnvArgOption, EnvOption, JsonOption, Output, parse_env_args
+from agentgym.cli.output import EnvArgOption, JsonOption, Output, parse_env_args
 from agentgym.dialects import dialect as dialect_named
 from agentgym.sampling import Sampler, Scripted
 from agentgym.sampling.named import open_sampler
@@ -42,13 +42,33 @@ DialectOption = Annotated[str | None, typer.Option("--dialect", help="How calls 
 ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=0, help="Episodes in flight; 0: as many as are worth it.")]
 SearchOption = Annotated[str | None, typer.Option("--search", help=f"Search a tree for each episode: {', '.join(NAMED)}.")]
 SimulationsOption = Annotated[int | None, typer.Option("--simulations", min=1, help="Of a search, for each tree.")]
+McpOption = Annotated[
+    str | None, typer.Option("--mcp", metavar="SERVER", help="Instead of --env: an MCP server's command line or http(s) address.")
+]
+InstructionsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--instructions", metavar="TEXT|FILE", help="With --mcp: what to do; words, or JSON lines with a `prompt` each."
+    ),
+]
+CheckOption = Annotated[
+    str | None,
+    typer.Option(
+        "--check",
+        metavar="FILE.py:FUNCTION",
+        help="With --mcp: scores (answer, task, calls), 0 to 1. Without it no reward is claimed.",
+    ),
+]
 SelectionOption = Annotated[str | None, typer.Option("--selection", help="Only what this selection kept; default: everything.")]
 ByOption = Annotated[list[str] | None, typer.Option("--by", metavar="NAME[:OPTION=VALUE,...]", help="In this order.")]
 
 
 def collect(
-    env: EnvOption,
     out: Annotated[Path, typer.Option("--out", help="Directory of the run; give it again to resume.")],
+    env: Annotated[str | None, typer.Option("--env", metavar="ID", help="Environment, as in `agentgym env list`.")] = None,
+    mcp: McpOption = None,
+    instructions: InstructionsOption = None,
+    check: CheckOption = None,
     policy: PolicyOption = "oracle",
     split: SplitOption = "train",
     tasks: Annotated[int, typer.Option("--tasks", min=1, help="How many tasks.")] = 100,
@@ -73,10 +93,15 @@ def collect(
 
     Ctrl-C finishes the episodes in flight and ends; a second one ends at once. What is stored is kept in any case.
 
+    With --mcp the environment is remote/Mcp-v0: the tools of a server, a command being started anew for each episode; what is to
+    be done stands in --instructions, and what it was worth is for --check to say.
+
     Example: agentgym collect --env desk/Orders-v0 --policy oracle --tasks 500 --out runs/gold
+
+    Example: agentgym collect --mcp "python server.py" --instructions tasks.jsonl --check check.py:score --policy openai:gpt-5 --out runs/mcp
     """
     output = Output(json)
-    arguments = parse_env_args(env_arg)
+    env, arguments = _environment(env, parse_env_args(env_arg), mcp, instructions, check)
     chosen = choose_tasks(env, arguments, split, start, tasks)
     plan = Rollout(env, arguments, samples, seed, concurrency, attempts, Deadlines(turn_seconds, episode_seconds))
     opener = functools.partial(
@@ -111,6 +136,26 @@ def collect(
         raise typer.Exit(130)
 
 
+def _environment(
+    env: str | None, env_args: dict[str, Any], mcp: str | None, instructions: str | None, check: str | None
+) -> tuple[str, dict[str, Any]]:
+    """The environment that the options name, and its arguments.
+
+    Raises:
+        UserError: they name none, or two.
+    """
+    if (env is None) == (mcp is None):
+        raise UserError("say where to play: --env ID or --mcp SERVER, and not both")
+    if env is not None:
+        if instructions or check:
+            raise UserError("--instructions and --check belong to --mcp: other environments have tasks and rewards of their own")
+        return env, env_args
+    if instructions is None:
+        raise UserError("--mcp needs --instructions: what is to be done, in words or as a file of JSON lines")
+    given = {"server": mcp, "instructions": instructions} | ({"check": check} if check else {})
+    return "remote/Mcp-v0", env_args | given
+
+
 def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any], partial: int) -> None:
     """What a collection came to, for people."""
     output.say(f"{progress.played} played, {progress.resumed} were there already, {progress.failed} failed.")
@@ -121,6 +166,8 @@ def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any],
     if totals["success"] is not None:
         shares = f"Success {totals['success']:.1%}, mean reward {totals['reward']:.3f}"
         output.say(f"{shares}, {totals['tokens']} sampled tokens in {out}.")
+    elif progress.done > progress.failed:
+        output.say("Nobody judged these episodes: no reward is claimed (see --check).")
     if totals["drift"]:
         output.say(f"The chat template rewrote the history {totals['drift']} times; each time a new branch was begun.")
     if partial:
@@ -129,7 +176,7 @@ def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any],
         output.say("Failed episodes have no reward; run the same command again to retry them.")
     if progress.interrupted:
         output.say("Interrupted: what was played is kept, and the same command goes on from there.")
-    else:
+    elif totals["success"] is not None:
         output.next_steps(f"agentgym select {out} --by reward:min=1")
 
 

@@ -126,12 +126,14 @@ class Walk:
         self.pulse.turns += 1
         if not math.isfinite(reward):
             raise EnvironmentFailure(f"a reward of {reward}")
-        node.reward, node.errors = float(reward), info["errors"]
+        node.errors = info["errors"]
         node.rewards = {part: float(value) for part, value in info["rewards"].items()}  # NumPy's floats cannot be stored
         if terminated or truncated:
             node.end = StopReason.TERMINATED if terminated else StopReason.MAX_TURNS
-            node.success = bool(info["success"])
+            node.success = info["success"]  # None where nobody can say, and then there is no reward either
+            node.reward = None if node.success is None else float(reward)
             return False
+        node.reward = float(reward)
         self._observe(observation)
         return True
 

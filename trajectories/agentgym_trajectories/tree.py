@@ -175,6 +175,11 @@ class Trajectory:
         """Whether the task was solved."""
         return bool(self.leaf.success)
 
+    @property
+    def judged(self) -> bool:
+        """Whether anybody said what it was worth."""
+        return self.leaf.end is None or self.leaf.success is not None
+
     @cached_property
     def errors(self) -> tuple[ErrorCategory, ...]:
         """All mistakes of the agent."""

@@ -1,0 +1,64 @@
+"""An MCP server that goes wrong as it is told, ``python faulty.py FAULT``: by hand, since the SDK would not let it."""
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+FAULT = sys.argv[1]
+
+
+def tool() -> dict[str, Any]:
+    amount = {"schema": {"type": "whole"}, "reference": {"$ref": "https://example.invalid/amount.json"}}
+    properties = {"amount": amount.get(FAULT, {"type": "integer"})}
+    listed: dict[str, Any] = {
+        "name": "a b" if FAULT == "name" else "add",
+        "inputSchema": {"type": "object", "properties": properties},
+    }
+    if FAULT == "output":
+        listed["outputSchema"] = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
+    return listed
+
+
+def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    if method == "initialize":
+        return {
+            "protocolVersion": params["protocolVersion"],
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "t", "version": "1"},
+        }
+    if method == "tools/list":
+        return {"tools": [tool()] * (2 if FAULT == "twice" else 1)} | ({"nextCursor": "x"} if FAULT == "endless" else {})
+    if FAULT == "dies":
+        sys.stderr.write("out of paper\n")
+        sys.stderr.flush()
+        os._exit(3)
+    if FAULT == "hangs":
+        time.sleep(60)
+    return {"content": [{"type": "text", "text": "1"}]} | ({"structuredContent": {"sum": "one"}} if FAULT == "output" else {})
+
+
+def main() -> None:
+    if FAULT == "gone":
+        sys.exit("cannot open the till")
+    if FAULT == "junk":
+        print("hello\n" * 3, flush=True)
+    if FAULT in ("mute", "junk"):
+        time.sleep(60)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "id" not in asked:
+            continue
+        said: dict[str, Any] = {"jsonrpc": "2.0", "id": asked["id"]}
+        if asked["method"] not in ("initialize", "tools/list", "tools/call"):
+            said["error"] = {"code": -32601, "message": "no such method"}
+        elif asked["method"] == "tools/call" and FAULT == "refuses":
+            said["error"] = {"code": -32602, "message": "amount is no argument of mine"}
+        else:
+            said["result"] = answer(asked["method"], asked.get("params", {}))
+        print(json.dumps(said), flush=True)
+
+
+if __name__ == "__main__":
+    main()
