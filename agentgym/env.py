@@ -184,7 +184,8 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
 
         Returns:
             observation, reward, terminated (the environment's own end), truncated (`max_turns`), and info with ``task``,
-            ``rewards`` (by part), ``errors`` (`ErrorCategory` of each mistake) and, at the end, ``success`` (None unless `judged`).
+            ``rewards`` (by part), ``errors`` (`ErrorCategory` of each mistake) and, at the end, ``success`` (None where the
+            environment is not `judged`).
 
         Raises:
             EnvironmentFailure: the environment broke; the episode has no reward.

@@ -136,7 +136,7 @@ class McpServer:
     def _transport(self) -> AbstractAsyncContextManager[Any]:
         if not self._command:
             return streamable_http_client(self._server)
-        self._stderr = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the session is)
         command, *args = self._command
         return stdio_client(StdioServerParameters(command=command, args=args), errlog=self._stderr)  # type: ignore[arg-type]  # only its descriptor is used
 

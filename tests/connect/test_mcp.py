@@ -128,7 +128,7 @@ def test_a_dead_address_is_a_failed_episode_too() -> None:
     async def opened() -> None:
         await McpServer("http://127.0.0.1:9/mcp", 5).open()
 
-    with pytest.raises(EnvironmentFailure, match="MCP server 'http://127.0.0.1:9/mcp'"):
+    with pytest.raises(EnvironmentFailure, match=r"MCP server 'http://127\.0\.0\.1:9/mcp'"):
         asyncio.run(opened())
 
 

@@ -98,7 +98,7 @@ def collect(
 
     Example: agentgym collect --env desk/Orders-v0 --policy oracle --tasks 500 --out runs/gold
 
-    Example: agentgym collect --mcp "python server.py" --instructions tasks.jsonl --check check.py:score --policy openai:gpt-5 --out runs/mcp
+    Example: agentgym collect --mcp "python server.py" --instructions tasks.jsonl --policy openai:gpt-5 --out runs/mcp
     """
     output = Output(json)
     env, arguments = _environment(env, parse_env_args(env_arg), mcp, instructions, check)

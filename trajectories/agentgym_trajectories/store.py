@@ -64,8 +64,8 @@ CREATE TABLE pairs (
 # What nobody judged has neither success nor reward; SQLite's documentation takes constraints away like this, table untouched.
 _SCHEMA_3 = """
 PRAGMA writable_schema = ON;
-UPDATE sqlite_schema SET sql = replace(replace(sql, 'success INTEGER NOT NULL', 'success INTEGER'), 'reward REAL NOT NULL', 'reward REAL')
-    WHERE name = 'episodes';
+UPDATE sqlite_schema SET sql = replace(replace(
+    sql, 'success INTEGER NOT NULL', 'success INTEGER'), 'reward REAL NOT NULL', 'reward REAL') WHERE name = 'episodes';
 PRAGMA writable_schema = RESET
 """
 _INSERT = f"INSERT INTO episodes VALUES (NULL{', ?' * 20}) ON CONFLICT DO NOTHING"
