@@ -1,15 +1,15 @@
-"""Tasks in words for tools that somebody else serves, with a check of one's own or none."""
+"""What environments on servers of others share: a connection for each episode, states that are returned to by the same calls."""
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from agentgym import AsyncEnvironment, EnvironmentFailure, Snapshot, Task, Tasks, ToolCall, ToolSet, UserError
+from agentgym import AsyncEnvironment, EnvironmentFailure, Message, Snapshot, Task, Tasks, ToolCall, ToolSet, UserError, assistant
 from agentgym.tasks import check_split
 from agentgym.tools import ToolResult
 from agentgym_envs.code.rows import Row, tasks_of
@@ -18,32 +18,19 @@ Check = Callable[[str, dict[str, Any], list[dict[str, Any]]], Any]
 SUFFIXES = (".jsonl", ".json")
 
 
-class Remote(AsyncEnvironment):
-    """Base of environments whose tools are found on a server when an episode begins; see `Mcp` for an example.
+class Connected(AsyncEnvironment):
+    """Base of environments whose tools are found on a server when an episode begins.
 
-    A state is returned to by opening the server anew and making the same calls again, whose results have to be the same.
-
-    Args:
-        instructions: What to do: the words themselves, or a file of JSON lines, each with a ``prompt`` and, if you like, an
-            ``id``, a ``split`` (by default train) and a ``difficulty``; whatever else it has is for the check.
-        check: ``FILE.py:FUNCTION``, called as ``function(answer, task, calls)`` with the final answer, the task's line and all
-            calls (``name``, ``arguments``, ``result``, ``error``). It returns a number in [0, 1], or several by name. Without it
-            nobody says what an episode was worth: no reward is claimed.
-        seconds: How long the server may take to open, and for each call.
-
-    Raises:
-        UserError: no such file or function.
+    Attributes:
+        state: What was done and what came of it: ``name``, ``arguments``, ``result``, ``error`` (texts have no name). A state is
+            returned to by beginning anew and doing the same again, and has to be the same.
     """
 
     max_turns = 50
+    state: list[dict[str, Any]]
 
-    def __init__(self, instructions: str, check: str | None = None, seconds: float = 30.0) -> None:
-        self.seconds, self.judged = seconds, check is not None
-        self._source, self._check = instructions, None if check is None else _function(check)
-        self._words = not instructions.endswith(SUFFIXES)
-
-    async def connect(self) -> ToolSet:
-        """Open a fresh connection and list the tools.
+    async def connect(self, task: Task) -> tuple[ToolSet, str | Sequence[Message]]:
+        """Open a fresh connection, list the tools, and return them with the opening.
 
         Raises:
             EnvironmentFailure: that failed.
@@ -53,23 +40,17 @@ class Remote(AsyncEnvironment):
     async def disconnect(self) -> None:
         """Close the connection, if there is one."""
 
-    def tasks(self, split: str = "train") -> Tasks:
-        """The lines of the file; the one instruction is a training task."""
-        if not self._words:
-            return tasks_of(self._source, _task, split)
-        return Tasks.of([Task(self._source)] if check_split(split) == "train" else [])
-
     @cached_property
     def tools(self) -> ToolSet:
         """Those of the connection; none before the first episode."""
         return ToolSet()
 
-    async def begin(self, task: Task) -> str:
-        """Connect anew; the state is what was called and what came of it."""
+    async def begin(self, task: Task) -> str | Sequence[Message]:
+        """Connect anew."""
         await self.disconnect()
-        self.tools = await self.connect()
-        self.state: list[dict[str, Any]] = []
-        return task.prompt
+        self.state = []
+        self.tools, opening = await self.connect(task)
+        return opening
 
     async def acall_tool(self, call: ToolCall) -> ToolResult:
         """Run one call and write it down."""
@@ -77,6 +58,51 @@ class Remote(AsyncEnvironment):
         said = {"name": call.name, "arguments": call.arguments, "result": result.message.content, "error": result.error}
         self.state.append(said)
         return result
+
+    async def arestore(self, snapshot: Snapshot) -> None:
+        """Connect anew and do the same again.
+
+        Raises:
+            EnvironmentFailure: the server answered otherwise than before.
+        """
+        await self.areset(seed=snapshot.rng[0], options={"task": snapshot.task})
+        for done in snapshot.state:
+            if done["name"]:
+                await self.acall_tool(ToolCall(done["name"], done["arguments"], "again"))
+            else:
+                await self.reply(assistant(done["arguments"]["content"]))
+        if (key := self.state_key()) != snapshot.key:
+            raise EnvironmentFailure(f"the same actions came to state {key}, not {snapshot.key}: the server answered otherwise")
+        await super().arestore(snapshot)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self.disconnect()
+
+
+class Instructed(Connected):
+    """Tasks in words for tools of others, with a check of one's own or none.
+
+    Args:
+        instructions: What to do: the words themselves, or a file of JSON lines, each with a ``prompt`` and, if you like, an
+            ``id``, a ``split`` (by default train) and a ``difficulty``; whatever else it has is for the check.
+        check: ``FILE.py:FUNCTION``, called as ``function(answer, task, calls)`` with the final answer, the task's line and all
+            calls (``name``, ``arguments``, ``result``, ``error``). It returns a number in [0, 1], or several by name. Without it
+            nobody says what an episode was worth: no reward is claimed.
+
+    Raises:
+        UserError: no such file or function.
+    """
+
+    def __init__(self, instructions: str, check: str | None = None) -> None:
+        self._source, self.judged = instructions, check is not None
+        self._check = None if check is None else _function(check)
+
+    def tasks(self, split: str = "train") -> Tasks:
+        """The lines of the file; the one instruction is a training task."""
+        if self._source.endswith(SUFFIXES):
+            return tasks_of(self._source, _task, split)
+        return Tasks.of([Task(self._source)] if check_split(split) == "train" else [])
 
     def score(self, answer: str) -> Mapping[str, float]:
         """What the check says.
@@ -91,19 +117,6 @@ class Remote(AsyncEnvironment):
             return {k: float(v) for k, v in (said if isinstance(said, Mapping) else {"correct": said}).items()}
         except Exception as error:
             raise EnvironmentFailure(f"the check of task {self.task.id} raised {type(error).__name__}: {error}") from error
-
-    async def arestore(self, snapshot: Snapshot) -> None:
-        """Connect anew and make the same calls again."""
-        await self.areset(seed=snapshot.rng[0], options={"task": snapshot.task})
-        for made in snapshot.state:
-            await self.acall_tool(ToolCall(made["name"], made["arguments"], "again"))
-        if (key := self.state_key()) != snapshot.key:
-            raise EnvironmentFailure(f"the same calls came to state {key}, not {snapshot.key}: the server answered otherwise")
-        await super().arestore(snapshot)
-
-    async def aclose(self) -> None:
-        """Close the connection."""
-        await self.disconnect()
 
 
 def _task(row: Row, split: str) -> Task:

@@ -1,12 +1,12 @@
 """``remote/Mcp-v0``: any MCP server's tools, for tasks in words."""
 
-from agentgym import ToolSet
+from agentgym import Task, ToolSet
 from agentgym.connect.mcp import McpServer
 
-from .base import Remote
+from .base import Instructed
 
 
-class Mcp(Remote):
+class Mcp(Instructed):
     """Do what the instructions say with the tools of an MCP server; a command is started anew for each episode.
 
     Args:
@@ -20,12 +20,12 @@ class Mcp(Remote):
     """
 
     def __init__(self, server: str, instructions: str, check: str | None = None, seconds: float = 30.0) -> None:
-        super().__init__(instructions, check, seconds)
+        super().__init__(instructions, check)
         self._server = McpServer(server, seconds)
 
-    async def connect(self) -> ToolSet:
+    async def connect(self, task: Task) -> tuple[ToolSet, str]:
         """Start the server, or a session with it."""
-        return await self._server.open()
+        return await self._server.open(), task.prompt
 
     async def disconnect(self) -> None:
         """End the session."""
