@@ -13,6 +13,7 @@ import aiohttp
 
 from agentgym.errors import EnvironmentFailure
 
+_CLOSING = aiohttp.ClientWSTimeout(ws_close=1.0)  # a server that is silent does not say goodbye either
 MAX_BYTES = 100 * 2**20  # of one message, as OpenEnv's own client has it
 
 
@@ -54,7 +55,9 @@ class OpenEnvClient:
 
     async def close(self) -> None:
         """End the session."""
-        session, self._session, self._socket = self._session, None, None
+        session, socket, self._session, self._socket = self._session, self._socket, None, None
+        if socket is not None:
+            await socket.close()
         if session is not None:
             await session.close()
 
@@ -79,7 +82,7 @@ class OpenEnvClient:
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse:
         self._session = aiohttp.ClientSession()
-        self._socket = await self._session.ws_connect(f"{self._url}/ws", max_msg_size=MAX_BYTES)
+        self._socket = await self._session.ws_connect(f"{self._url}/ws", max_msg_size=MAX_BYTES, timeout=_CLOSING)
         return self._socket
 
     def _failure(self, error: Exception) -> EnvironmentFailure:

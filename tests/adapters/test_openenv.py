@@ -40,7 +40,7 @@ def running(app: web.Application) -> Iterator[str]:
 
     async def serve() -> None:
         nonlocal address
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        runner = web.AppRunner(app, shutdown_timeout=5)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         address = f"http://127.0.0.1:{runner.addresses[0][1]}"

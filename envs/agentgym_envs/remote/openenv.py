@@ -54,14 +54,14 @@ class OpenEnv(Connected):
             return Tasks(
                 lambda i: Task("", {"seed": zlib.crc32(f"{split}/{i}".encode())}, f"{split}-{i}", split), range(sys.maxsize)
             )
-        return Tasks(lambda i: Task("", {"index": i}, f"{split}-{i}", split), range(self._sizes[split]))
+        return Tasks(lambda i: Task("", {"split": split, "index": i}, f"{split}-{i}", split), range(self._sizes[split]))
 
     async def connect(self, task: Task) -> tuple[ToolSet, str | Sequence[Message]]:
         """Find out once what actions look like, and reset the session."""
         self.judged = True
         if self._offered is None:
             self._offered = await self._find_tools()
-        chosen = {"seed": task.data["seed"]} if "seed" in task.data else {"split": task.split, **task.data}
+        chosen = dict(task.data)
         if self._seed is not None and "seed" not in chosen:
             chosen["seed"] = self._seed % 2**31
         said = await self._client.ask("reset", chosen)
