@@ -66,13 +66,15 @@ def theirs(kind: str) -> Iterator[str]:
         port = free.getsockname()[1]
     process = subprocess.Popen([PYTHON, PEER, kind, str(port)])
     try:
-        for _ in range(600):
+        for _ in range(2000):
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
                 break
             except OSError:
                 assert process.poll() is None
                 time.sleep(0.1)
+        else:
+            pytest.fail("OpenEnv's server does not start")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()

@@ -10,8 +10,8 @@
 An action is a call of a tool (``{"type": "call_tool", "tool_name": ..., "arguments": ...}``), the request for their list
 (``{"type": "list_tools"}``), or an assistant's message in the OpenAI shape (``content``, ``tool_calls``), which can do all that
 an agent can: several calls at once, and words. Observations have ``messages`` and ``tools``, and in ``metadata`` what `step`
-tells beside. An agent's mistakes are data here as everywhere; what the environment does wrong is an error of the protocol, and the next
-``reset`` begins in a new instance.
+tells beside. An agent's mistakes are data here as everywhere; what the environment does wrong is an error of the protocol, and
+the next ``reset`` begins in a new instance.
 
 Environments live where their kind belongs (`agentgym_trajectories.hosts`): one that waits or computes holds up no other.
 """
