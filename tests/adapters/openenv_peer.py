@@ -28,7 +28,7 @@ async def play(url: str) -> None:
             print(json.dumps(str(error)))
 
 
-def server(kind: str, port: int) -> None:
+def server(kind: str, port: int) -> None:  # noqa: C901
     import uvicorn
     from fastmcp import FastMCP
     from openenv.core.env_server import Action, Environment, MCPEnvironment, Observation, State, create_app

@@ -5,6 +5,7 @@ import functools
 import itertools
 import signal
 import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +25,7 @@ from agentgym_trajectories import verify as verifying
 from agentgym_trajectories.episode import play
 from agentgym_trajectories.export import export as export_trajectories
 from agentgym_trajectories.players import LocalPlayers, Players, Program
+from agentgym_trajectories.programs import PROGRAMS, program_named
 from agentgym_trajectories.rollout import Deadlines, Progress, Rollout, Sink
 from agentgym_trajectories.search import NAMED, search_named
 from agentgym_trajectories.store import Store
@@ -59,6 +61,11 @@ CheckOption = Annotated[
         help="With --mcp: scores (answer, task, calls), 0 to 1. Without it no reward is claimed.",
     ),
 ]
+ProgramOption = Annotated[str | None, typer.Option("--program", help=f"Play in several roles or tries: {', '.join(PROGRAMS)}.")]
+RolePolicyOption = Annotated[
+    list[str] | None,
+    typer.Option("--role", metavar="ROLE=POLICY", help="A policy for a role of --program; others take --policy."),
+]
 SelectionOption = Annotated[str | None, typer.Option("--selection", help="Only what this selection kept; default: everything.")]
 ByOption = Annotated[list[str] | None, typer.Option("--by", metavar="NAME[:OPTION=VALUE,...]", help="In this order.")]
 
@@ -86,6 +93,8 @@ def collect(
     workers: Annotated[Literal["local", "ray"], typer.Option("--workers", help="local, or all CPUs of a Ray cluster.")] = "local",
     search: SearchOption = None,
     simulations: SimulationsOption = None,
+    program: ProgramOption = None,
+    role: RolePolicyOption = None,
     env_arg: EnvArgOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -104,29 +113,32 @@ def collect(
     env, arguments = _environment(env, parse_env_args(env_arg), mcp, instructions, check)
     chosen = choose_tasks(env, arguments, split, start, tasks)
     plan = Rollout(env, arguments, samples, seed, concurrency, attempts, Deadlines(turn_seconds, episode_seconds))
-    opener = functools.partial(
+    open_policy = functools.partial(
         open_sampler,
-        policy,
         temperature=temperature,
         max_tokens=max_tokens,
         batch=min(concurrency or 64, 64),
         dialect=dialect,
         guided=guided,
     )
+    opener = functools.partial(open_policy, policy)
     sampler = opener()
-    program, version = playing(sampler, search, simulations)
-    how = f"{policy} and {search}" if search else policy
+    others = _role_samplers(role, open_policy)
+    plays, version = playing(sampler, search, simulations, program, others)
+    how = " and ".join(filter(None, (policy, search, program)))
     output.say(f"Collecting {len(chosen)} tasks x {samples} of {env} ({split}) with {how} into {out}.")
     with Store(out, create=True) as store:
         held = settings(sampler, seed, temperature, max_tokens, dialect) | ({"guided": True} if guided else {})
         store.hold_settings(env, arguments, version, held)
         began = time.perf_counter()
-        players: Players = LocalPlayers(env, arguments, sampler, plan.deadlines, program, version)
+        players: Players = LocalPlayers(env, arguments, sampler, plan.deadlines, plays, version)
         if workers == "ray":
+            if others:
+                raise UserError("--role is for --workers local: a policy's process cannot be sent to a cluster")
             from agentgym_trajectories.cluster import RayPlayers  # Ray comes with an extra
 
-            players = RayPlayers(env, arguments, opener, version, plan.deadlines, program)
-        progress = play_all(plan, chosen, sampler, store, output, players)
+            players = RayPlayers(env, arguments, opener, version, plan.deadlines, plays)
+        progress = play_all(plan, chosen, sampler, store, output, players, others.values())
         totals = store.totals(env, arguments, version)
         partial = len(store.missing(env, arguments, version)) if samples > 1 else 0
     seconds = round(time.perf_counter() - began, 2)
@@ -315,12 +327,25 @@ def choose_tasks(env: str, arguments: dict[str, object], split: str, start: int,
     return tasks
 
 
-def playing(sampler: Sampler, search: str | None, simulations: int | None) -> tuple[Program, str]:
+def playing(
+    sampler: Sampler,
+    search: str | None,
+    simulations: int | None,
+    program: str | None = None,
+    roles: Mapping[str, Sampler] | None = None,
+) -> tuple[Program, str]:
     """How episodes are played, and the name of who plays them.
 
     Raises:
-        UserError: there is no such search.
+        UserError: there is no such search or program, or no such role in it.
     """
+    if program is not None:
+        if search is not None:
+            raise UserError("an episode is played by --search or by --program: give one of them")
+        made = program_named(program, roles)
+        return made.play, made.version(sampler.version)
+    if roles:
+        raise UserError("--role belongs to --program: say which one")
     if search is None:
         if simulations is not None:
             raise UserError("--simulations belongs to a search: give --search too")
@@ -331,6 +356,21 @@ def playing(sampler: Sampler, search: str | None, simulations: int | None) -> tu
     return chosen.play, chosen.version(sampler.version)
 
 
+def _role_samplers(roles: list[str] | None, opener: Callable[..., Sampler]) -> dict[str, Sampler]:
+    """The policies of ``ROLE=POLICY`` pairs.
+
+    Raises:
+        UserError: a pair is malformed, or there is no such policy.
+    """
+    samplers: dict[str, Sampler] = {}
+    for pair in roles or ():
+        role, equals, policy = pair.partition("=")
+        if not equals:
+            raise UserError(f"--role {pair!r} names no policy: write ROLE=POLICY, as in --role planner=runs/planner")
+        samplers[role] = opener(policy)
+    return samplers
+
+
 def settings(sampler: Sampler, seed: int, temperature: float, max_tokens: int, dialect: str | None) -> dict[str, object]:
     """What makes an episode what it is, beside its key; for policies that are programs only the seed."""
     if isinstance(sampler, Scripted):
@@ -339,9 +379,15 @@ def settings(sampler: Sampler, seed: int, temperature: float, max_tokens: int, d
 
 
 def play_all(
-    plan: Rollout, tasks: Tasks, sampler: Sampler, sink: Sink, output: Output, players: Players | None = None
+    plan: Rollout,
+    tasks: Tasks,
+    sampler: Sampler,
+    sink: Sink,
+    output: Output,
+    players: Players | None = None,
+    others: Iterable[Sampler] = (),
 ) -> Progress:
-    """Run a rollout with a progress bar, and close the sampler.
+    """Run a rollout with a progress bar, and close the sampler and those of `others`.
 
     The first Ctrl-C lets the episodes in flight finish, the second ends at once.
     """
@@ -365,7 +411,8 @@ def play_all(
             try:
                 return await plan.play(tasks, who, sink, lambda p: bar.update(shown, completed=p.done), stop)
             finally:
-                await sampler.close()
+                for one in (sampler, *others):
+                    await one.close()
                 loop.remove_signal_handler(signal.SIGINT)
 
     try:
