@@ -136,7 +136,7 @@ class _Method(dict[str, Any]):
         self.__name__ = schema["function"]["name"]
         self._function = function
 
-    def __call__(self, **arguments: Any) -> str:
+    def __call__(self, /, **arguments: Any) -> str:
         return self._function(**arguments)
 
 

@@ -8,9 +8,9 @@
 ``rise``       a failed try is told so, and the next goes on in the same conversation (Qu et al. 2024, arXiv:2407.18219)
 =============  ==============================================================================================================
 
-All are `Program`s over a `Walk`, as searches are, and stand on one piece: what is said without the environment hearing
-it (`Walk.write`, `tell`, `begin_anew`). Each action says in its node who acted, so that roles can be trained apart, and each role may
-be another policy over the same vocabulary. Several branches with a judge are the search ``multi-branch``.
+All are `Program`s over a `Walk`, as searches are, and stand on one piece: what is said without the environment hearing it
+(`Walk.write`, `tell`, `begin_anew`). Each action says in its node who acted, so that roles can be trained apart, and each role
+may be another policy over the same vocabulary. Several branches with a judge are the search ``multi-branch``.
 """
 
 import re
