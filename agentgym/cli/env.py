@@ -71,7 +71,7 @@ def check(
     names = [name for name in specs() if every or name == env or name.partition("/")[0] == env]
     if env and not names:
         make(env)  # says what is wrong with the name
-    reports = []
+    reports: list[dict[str, Any]] = []
     with out.progress() as bar:
         for name in bar.track(names, description="Checking"):
             if every and (missing := [n for n in needs(name) if n not in arguments]):

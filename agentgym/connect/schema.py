@@ -85,12 +85,12 @@ def _closed(parameters: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: it is none of an object.
     """
-    schema = _renamed(dict(parameters))
+    schema: dict[str, Any] = _renamed(dict(parameters))
     if schema.get("type", "object") != "object" or not isinstance(schema.get("properties", {}), dict):
         raise ValueError("a tool's parameters are an object with properties")
     definitions = {**schema.pop("definitions", {}), **schema.pop("$defs", {})}
-    schema = {"type": "object", "properties": {}, "additionalProperties": False} | schema
-    return schema | ({"$defs": definitions} if definitions else {})
+    closed = {"type": "object", "properties": {}, "additionalProperties": False, **schema}
+    return closed | ({"$defs": definitions} if definitions else {})
 
 
 def _renamed(value: Any) -> Any:

@@ -165,8 +165,8 @@ def evaluate_command(
     output.say(f"Evaluating {policy} on {len(chosen)} tasks x {samples} of {env} ({split}).")
     began = time.perf_counter()
     plan = Rollout(env, arguments, samples, seed, concurrency)
-    program, version = playing(sampler, search, simulations, program)
-    players = LocalPlayers(env, arguments, sampler, plan.deadlines, program, version)
+    plays, version = playing(sampler, search, simulations, program)
+    players = LocalPlayers(env, arguments, sampler, plan.deadlines, plays, version)
     with Store(out, create=True) if out else nullcontext(Memory()) as sink:
         if isinstance(sink, Store):
             sink.hold_settings(env, arguments, version, settings(sampler, seed, temperature, max_tokens, dialect))

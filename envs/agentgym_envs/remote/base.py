@@ -45,7 +45,7 @@ class Connected(AsyncEnvironment):
         """Those of the connection; none before the first episode."""
         return ToolSet()
 
-    async def begin(self, task: Task) -> str | Sequence[Message]:
+    async def begin(self, task: Task) -> Any:
         """Connect anew."""
         await self.disconnect()
         self.state = []

@@ -84,7 +84,7 @@ class OpenEnv(Connected):
         self._earned = None
         return await super().astep(action)
 
-    async def reply(self, message: Message) -> str | Sequence[Message] | None:
+    async def reply(self, message: Message) -> Any:
         """Say it where the server takes words; elsewhere words end the episode."""
         if not self._text:
             return None
