@@ -45,7 +45,7 @@ class Connected(AsyncEnvironment):
         """Those of the connection; none before the first episode."""
         return ToolSet()
 
-    async def begin(self, task: Task) -> Any:
+    async def begin(self, task: Task) -> str | Sequence[Message]:  # type: ignore[override]  # awaited by its base
         """Connect anew."""
         await self.disconnect()
         self.state = []

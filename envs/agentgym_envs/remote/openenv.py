@@ -84,7 +84,7 @@ class OpenEnv(Connected):
         self._earned = None
         return await super().astep(action)
 
-    async def reply(self, message: Message) -> Any:
+    async def reply(self, message: Message) -> Any:  # type: ignore[override]  # awaited by its base
         """Say it where the server takes words; elsewhere words end the episode."""
         if not self._text:
             return None
