@@ -1,4 +1,7 @@
-"""An MCP server that goes wrong as it is told, ``python faulty.py FAULT``: by hand, since the SDK would not let it."""
+"""An MCP server that goes wrong as it is told, ``python faulty.py FAULT``: by hand, since the SDK would not let it.
+
+The fault ``none`` is a server that starts in a hundredth of the time.
+"""
 
 import json
 import os
@@ -14,6 +17,7 @@ def tool() -> dict[str, Any]:
     properties = {"amount": amount.get(FAULT, {"type": "integer"})}
     listed: dict[str, Any] = {
         "name": "a b" if FAULT == "name" else "add",
+        "description": "Add.",
         "inputSchema": {"type": "object", "properties": properties},
     }
     if FAULT == "output":

@@ -13,6 +13,7 @@ import mcp
 import pytest
 
 from agentgym import EnvironmentFailure, ToolCall, ToolError, ToolSet, UserError, assistant, call, make
+from agentgym.checks import check_env
 from agentgym.connect.mcp import McpServer, mcp_server
 from agentgym.sampling import Scripted
 from agentgym_trajectories.players import Deadlines
@@ -213,11 +214,18 @@ def test_wrong_requests_are_one_clear_error(options: tuple[str, ...], text: str,
     assert not (tmp_path / "run").exists()
 
 
+def test_a_server_keeps_the_promises_of_all_environments() -> None:
+    checks = check_env("remote/Mcp-v0", tasks=1, server=f"{FAULTY} none", instructions="Add.")
+    assert not [c for c in checks if not c.ok]
+
+
 def test_nothing_is_measured_where_nobody_judges(tmp_path: Path) -> None:
     from agentgym_training.evaluate import evaluate
+    from agentgym_training.rl.turns import turns_of
 
     args = {"server": GOOD, "instructions": "Say hello."}
     sink = Memory()
     asyncio.run(Rollout("remote/Mcp-v0", args).run(make("remote/Mcp-v0", **args).tasks(), Scripted(lambda _: "Hello."), sink))
-    with pytest.raises(UserError, match="claims no reward"):
-        evaluate(sink.episodes)
+    for judge in (evaluate, turns_of):
+        with pytest.raises(UserError, match="claims no reward"):
+            judge(sink.episodes)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agentgym import Failure, UserError
+from agentgym import Failure
 from agentgym_trajectories import Episode, Trajectory
 
 RESAMPLES = 5_000
@@ -58,8 +58,8 @@ def evaluate(episodes: Iterable[Episode], failed: int = 0, seed: int = 0) -> Eva
     best: list[Trajectory] = [max(e.trajectories(), key=lambda t: t.reward) for e in episodes]
     if not best:
         raise Failure(f"there is nothing to measure: all {failed} episodes failed")
-    if not all(t.judged for t in best):
-        raise UserError(f"{best[0].episode.env} claims no reward: give it a check, as `agentgym env show` says")
+    for t in best:
+        t.need_verdict()
     solved: dict[str, list[float]] = defaultdict(list)
     levels: dict[str, list[float]] = defaultdict(list)
     for t in best:

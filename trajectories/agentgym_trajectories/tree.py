@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from agentgym import ErrorCategory, Message, StopReason, Task
+from agentgym import ErrorCategory, Message, StopReason, Task, UserError
 
 
 class Node(msgspec.Struct, omit_defaults=True, gc=False):
@@ -188,6 +188,11 @@ class Trajectory:
     def judged(self) -> bool:
         """Whether anybody said what it was worth."""
         return self.leaf.end is None or self.leaf.success is not None
+
+    def need_verdict(self) -> None:
+        """Raise a `UserError` where nobody said what it was worth."""
+        if not self.judged:
+            raise UserError(f"{self.episode.env} claims no reward: give it something that judges, such as --env-arg check=...")
 
     @cached_property
     def errors(self) -> tuple[ErrorCategory, ...]:
