@@ -35,7 +35,7 @@ class SchemaTool(Tool):
     def __init__(self, name: str, description: str, parameters: Mapping[str, Any], function: Callable[..., Any]) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name[:80]!r} is no name for a tool: use letters, digits, _, . and -")
-        self.name, self.description, self.function = name, inspect.cleandoc(description), function
+        self.name, self.description, self.function = name, inspect.cleandoc(description).strip(), function
         closed = _closed(parameters)
         kind = validator_for(parameters, default=jsonschema.Draft202012Validator)
         try:

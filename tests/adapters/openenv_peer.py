@@ -1,4 +1,4 @@
-"""The other side, in an environment of its own: OpenEnv's client (``client URL``) and OpenEnv's servers (``KIND PORT``)."""
+"""The other side, in an environment of its own: OpenEnv's client (``client URL``) and OpenEnv's servers (``serve PORT PORT PORT``)."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ async def play(url: str) -> None:
             print(json.dumps(str(error)))
 
 
-def server(kind: str, port: int) -> None:  # noqa: C901
+def servers(ports: list[int]) -> None:  # noqa: C901
     import uvicorn
     from fastmcp import FastMCP
     from openenv.core.env_server import Action, Environment, MCPEnvironment, Observation, State, create_app
@@ -108,11 +108,19 @@ def server(kind: str, port: int) -> None:  # noqa: C901
             return {"train": 5, "test": 2}[split]
 
     made = {"till": (Till, CallToolAction, CallToolObservation), "words": (Words, Word, Seen), "numbers": (Numbers, Guess, Seen)}
-    uvicorn.run(create_app(*made[kind], env_name=kind, max_concurrent_envs=16), port=port, log_level="error")
+
+    async def serve() -> None:
+        configs = [
+            uvicorn.Config(create_app(*classes, env_name=name, max_concurrent_envs=16), port=port, log_level="error")
+            for (name, classes), port in zip(made.items(), ports, strict=True)
+        ]
+        await asyncio.gather(*(uvicorn.Server(config).serve() for config in configs))
+
+    asyncio.run(serve())
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "client":
         asyncio.run(play(sys.argv[2]))
     else:
-        server(sys.argv[1], int(sys.argv[2]))
+        servers(list(map(int, sys.argv[2:])))

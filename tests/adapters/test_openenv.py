@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,25 +60,28 @@ def running(app: web.Application) -> Iterator[str]:
 
 
 @contextmanager
-def theirs(kind: str) -> Iterator[str]:
-    """One of OpenEnv's own servers."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen([PYTHON, PEER, kind, str(port)])
+def theirs() -> Iterator[list[str]]:
+    """OpenEnv's own servers: tools, words and numbers."""
+    with ExitStack() as free:
+        ports = [free.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(3)]
+    process = subprocess.Popen([PYTHON, PEER, "serve", *map(str, ports)])
     try:
-        for _ in range(2000):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                assert process.poll() is None
-                time.sleep(0.1)
-        else:
-            pytest.fail("OpenEnv's server does not start")
-        yield f"http://127.0.0.1:{port}"
+        for port in ports:
+            wait_for(port, process)
+        yield [f"http://127.0.0.1:{port}" for port in ports]
     finally:
         process.kill()
         process.wait()
+
+
+def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
+    for _ in range(2000):
+        try:
+            return socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            assert process.poll() is None
+            time.sleep(0.1)
+    pytest.fail("OpenEnv's server does not start")
 
 
 def gold(env: str, count: int) -> Iterator[tuple[Any, list[Message], Any]]:
@@ -164,20 +167,18 @@ def test_openenvs_own_servers_are_environments_of_ours() -> None:
         assert not sink.failures
         return sink
 
-    with theirs("till") as url:
-        (episode,) = asyncio.run(played(url, 1)).episodes
+    with theirs() as (till, words, numbers):
+        (episode,) = asyncio.run(played(till, 1)).episodes
         (only,) = episode.trajectories()
         assert [m.content for m in only.messages if m.role in ("system", "tool")] == ["Do it.", "15"]
         assert [(a.reward, a.success) for a in only.actions] == [(0.5, None), (1.0, True)]
-    with theirs("words") as url:
-        found = [next(e.trajectories()) for e in asyncio.run(played(url, 6)).episodes]
+        found = [next(e.trajectories()) for e in asyncio.run(played(words, 6)).episodes]
         assert all(t.success and t.reward == 1.0 for t in found)
         assert {t.messages[1].content for t in found} == {"Say even.", "Say odd."}
-    with theirs("numbers") as url:
-        found = [next(e.trajectories()) for e in asyncio.run(played(url, 9)).episodes]
+        found = [next(e.trajectories()) for e in asyncio.run(played(numbers, 9)).episodes]
         judged = {t.episode.task.id: t.leaf.success for t in found}
         assert judged == {"train-0": None, "train-1": True, "train-2": False, "train-3": True, "train-4": False}
-        assert [len(make("remote/OpenEnv-v0", url=url).tasks(s)) for s in ("train", "validation", "test")] == [5, 0, 2]
+        assert [len(make("remote/OpenEnv-v0", url=numbers).tasks(s)) for s in ("train", "validation", "test")] == [5, 0, 2]
 
 
 def test_what_the_environment_does_wrong_is_an_error_of_the_protocol_and_a_failure() -> None:

@@ -1,6 +1,6 @@
 """An MCP server that goes wrong as it is told, ``python faulty.py FAULT``: by hand, since the SDK would not let it.
 
-The fault ``none`` is a server that starts in a hundredth of the time.
+The fault ``none`` is a server like the good one that starts in a hundredth of the time.
 """
 
 import json
@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 FAULT = sys.argv[1]
+TOTAL: list[int] = []
 
 
 def tool() -> dict[str, Any]:
@@ -18,7 +19,7 @@ def tool() -> dict[str, Any]:
     listed: dict[str, Any] = {
         "name": "a b" if FAULT == "name" else "add",
         "description": "Add.",
-        "inputSchema": {"type": "object", "properties": properties},
+        "inputSchema": {"type": "object", "properties": properties, "required": ["amount"]},
     }
     if FAULT == "output":
         listed["outputSchema"] = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
@@ -40,7 +41,18 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
         os._exit(3)
     if FAULT == "hangs":
         time.sleep(60)
-    return {"content": [{"type": "text", "text": "1"}]} | ({"structuredContent": {"sum": "one"}} if FAULT == "output" else {})
+    if FAULT == "parts":
+        resource = {"uri": "file:///a", "text": "inside"}
+        image = {"type": "image", "data": "", "mimeType": "image/png"}
+        linked = {"type": "resource_link", "uri": "file:///b", "name": "b"}
+        return {"content": [image, {"type": "resource", "resource": resource}, linked]}
+    if FAULT == "structured":
+        return {"content": [], "structuredContent": {"sum": 1}}
+    if params["arguments"]["amount"] < 0:
+        return {"content": [{"type": "text", "text": "an amount is not negative"}], "isError": True}
+    TOTAL.append(params["arguments"]["amount"])
+    said = {"content": [{"type": "text", "text": str(sum(TOTAL))}]}
+    return said | ({"structuredContent": {"sum": "one"}} if FAULT == "output" else {})
 
 
 def main() -> None:

@@ -134,7 +134,7 @@ def test_a_dead_address_is_a_failed_episode_too() -> None:
 
 
 def test_what_the_agent_does_wrong_is_answered_and_states_are_returned_to() -> None:
-    env = make("remote/Mcp-v0", server=GOOD, instructions="Add.")
+    env = make("remote/Mcp-v0", server=f"{FAULTY} none", instructions="Add.")
     try:
         env.reset(seed=1, options={"task": "train-0"})
         for arguments, category in (
@@ -156,6 +156,22 @@ def test_what_the_agent_does_wrong_is_answered_and_states_are_returned_to() -> N
         env.close()
 
 
+@pytest.mark.parametrize(
+    ("mode", "text"), [("parts", "[image image/png]\ninside\n[resource_link file:///b]"), ("structured", '{"sum":1}')]
+)
+def test_results_that_are_no_plain_text(mode: str, text: str) -> None:
+    async def called() -> str:
+        server = McpServer(f"{FAULTY} {mode}")
+        tools = await server.open()
+        result = await tools.acall(ToolCall("add", {"amount": 1}))
+        await server.close()
+        with pytest.raises(EnvironmentFailure, match="the session is over"):
+            await tools.acall(ToolCall("add", {"amount": 1}))
+        return result.message.content
+
+    assert asyncio.run(called()) == text
+
+
 def test_our_tools_are_served_and_come_back_as_they_were() -> None:
     def greet(name: str, times: int = 1) -> str:
         """Greet somebody.
@@ -168,7 +184,11 @@ def test_our_tools_are_served_and_come_back_as_they_were() -> None:
             raise ToolError("that is too often")
         return " ".join([f"Hello {name}."] * times)
 
-    ours = ToolSet([greet])
+    def smash() -> str:
+        """Break."""
+        raise EnvironmentFailure("it broke")
+
+    ours = ToolSet([greet, smash])
 
     async def there_and_back() -> tuple[Any, ...]:
         async with mcp.Client(mcp_server(ours)) as client:
@@ -176,6 +196,8 @@ def test_our_tools_are_served_and_come_back_as_they_were() -> None:
             good = await client.call_tool("greet", {"name": "Ann", "times": 2})
             bad = await client.call_tool("greet", {"name": "Ann", "times": 4})
             wrong = await client.call_tool("greet", {})
+            with pytest.raises(mcp.MCPError, match="it broke"):
+                await client.call_tool("smash", {})
         return listed[0].input_schema, good, bad, wrong
 
     schema, good, bad, wrong = asyncio.run(there_and_back())
@@ -186,7 +208,7 @@ def test_our_tools_are_served_and_come_back_as_they_were() -> None:
 
 
 def test_a_check_that_breaks_is_no_reward(tasks: Path) -> None:
-    args = {"server": GOOD, "instructions": "Say hello.", "check": f"{tasks / 'check.py'}:broken"}
+    args = {"server": f"{FAULTY} none", "instructions": "Say hello.", "check": f"{tasks / 'check.py'}:broken"}
     env = make("remote/Mcp-v0", **args)
     sink = Memory()
     plan = Rollout("remote/Mcp-v0", args, attempts=1, deadlines=Deadlines(30))
@@ -223,7 +245,7 @@ def test_nothing_is_measured_where_nobody_judges(tmp_path: Path) -> None:
     from agentgym_training.evaluate import evaluate
     from agentgym_training.rl.turns import turns_of
 
-    args = {"server": GOOD, "instructions": "Say hello."}
+    args = {"server": f"{FAULTY} none", "instructions": "Say hello."}
     sink = Memory()
     asyncio.run(Rollout("remote/Mcp-v0", args).run(make("remote/Mcp-v0", **args).tasks(), Scripted(lambda _: "Hello."), sink))
     for judge in (evaluate, turns_of):
