@@ -77,6 +77,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         max_calls: Tool calls answered in one turn; the rest get `TOO_MANY_CALLS`.
         rubric: Weights of the parts that `score` and `shape` return.
         floor: The share of tasks that an agent solves by doing nothing; `agentgym env validate` measures it.
+        judged: False where nobody says what an episode was worth: no reward is claimed then, and none is kept.
         blocking: True when `step` waits for something (a process, a network): the rollout engine then gives each instance a
             thread of its own. Where much waits at once, an `AsyncEnvironment` needs no threads.
         heavy: True when `step` computes for long: the rollout engine then gives each instance a process of its own.
@@ -97,6 +98,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
     max_calls: int = 8
     rubric: Rubric = Rubric()
     floor: float = 0.0
+    judged: bool = True
     blocking: bool = False
     heavy: bool = False
     replays: bool = False
@@ -182,7 +184,8 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
 
         Returns:
             observation, reward, terminated (the environment's own end), truncated (`max_turns`), and info with ``task``,
-            ``rewards`` (by part), ``errors`` (`ErrorCategory` of each mistake) and, at the end, ``success``.
+            ``rewards`` (by part), ``errors`` (`ErrorCategory` of each mistake) and, at the end, ``success`` (None where the
+            environment is not `judged`).
 
         Raises:
             EnvironmentFailure: the environment broke; the episode has no reward.
@@ -266,7 +269,8 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         self._ended = terminated or truncated
         info: dict[str, Any] = {"task": self.task.id, "rewards": parts, "errors": errors}
         if self._ended:
-            info["success"] = scored is not None and self.rubric.total(scored) >= 1 - 1e-9
+            solved = scored is not None and self.rubric.total(scored) >= 1 - 1e-9
+            info["success"] = solved if self.judged else None
         return Observation(messages, self.tools.schemas), self.rubric.total(parts), terminated, truncated, info
 
     def call_tool(self, call: ToolCall) -> ToolResult:

@@ -51,6 +51,18 @@ def specs() -> dict[str, EnvSpec]:
     return dict(sorted(_specs.items()))
 
 
+def needs(env_id: str) -> list[str]:
+    """The arguments without which this environment cannot be made; none where it cannot even be imported."""
+    point = specs()[env_id].entry_point
+    try:
+        creator = load_env_creator(point) if isinstance(point, str) else point
+    except ImportError:
+        return []
+    parameters = inspect.signature(creator).parameters.values()  # type: ignore[arg-type]
+    named = (p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    return [p.name for p in named if p.default is p.empty and p.name not in _specs[env_id].kwargs]
+
+
 def make(env_id: str, **kwargs: Any) -> Environment:
     """Make an environment, unwrapped.
 

@@ -21,7 +21,17 @@ class Observation(msgspec.Struct, frozen=True):
     tools: tuple[dict[str, Any], ...] = ()
 
 
-class ActionSpace(Space[Message | str]):
+class _Alike:
+    """All spaces of one kind are the same space; `gymnasium.vector` asks."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
+class ActionSpace(_Alike, Space[Message | str]):
     """An assistant `Message`, or a string in the environment's dialect."""
 
     def __init__(self) -> None:
@@ -41,7 +51,7 @@ class ActionSpace(Space[Message | str]):
         return isinstance(x, str) or (isinstance(x, Message) and x.role == "assistant")
 
 
-class ObservationSpace(Space[Observation]):
+class ObservationSpace(_Alike, Space[Observation]):
     """An `Observation`."""
 
     def __init__(self) -> None:

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from agentgym.dialects import HERMES, HERMES_TEXT, Dialect
+from agentgym.dialects import HERMES_TEXT, NATIVE, Dialect
 from agentgym.errors import SamplerFailure, UserError
-from agentgym.messages import Message, ToolCall, assistant, call, user
+from agentgym.messages import Message, ToolCall, assistant, call, to_openai, user
 from agentgym.tools import Tool
 
 
@@ -51,8 +51,8 @@ class Chat:
 
     Args:
         tokenizer: A Hugging Face tokenizer with a chat template.
-        dialect: How the model writes calls; by default Hermes, native where the template writes tool calls that way, and
-            otherwise as text, which any template can carry.
+        dialect: How the model writes calls; by default what the template itself writes, and where that is nothing that we know,
+            Hermes as text, which any template can carry.
         options: Passed on to the template, such as ``enable_thinking``.
 
     Raises:
@@ -68,7 +68,7 @@ class Chat:
         self._control = re.compile("|".join(map(re.escape, sorted(added, key=len, reverse=True)))) if added else None
         self.folds_system = not self._shows_system()
         self.folds_thought = not self._shows_thought()
-        self.dialect = dialect or (HERMES if self._writes_hermes() else HERMES_TEXT)
+        self.dialect = dialect or self._native_dialect()
         self.turn_end, self.turn_end_id = self._find_turn_end(added)
         self.end_ids = frozenset(i for i in (self.turn_end_id, tokenizer.eos_token_id) if i is not None)
 
@@ -141,14 +141,20 @@ class Chat:
         probe = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "reasoning_content": "Think-probe"}]
         return "Think-probe" in self._tries(probe)
 
-    def _writes_hermes(self) -> bool:
+    def _native_dialect(self) -> Dialect:
+        """How the template itself writes calls, results and, where it does, tools; Hermes as text where it does not."""
+
         def probe_tool() -> None: ...
 
-        asked = assistant("", call("probe_tool"))
+        asked, schema = assistant("", call("probe_tool")), Tool(probe_tool).schema
         messages = [user("x"), asked, Message("tool", "Tool-probe", (), asked.tool_calls[0].id, "probe_tool")]
-        text = self._tries(*HERMES.conversation(messages, [Tool(probe_tool).schema]))
-        written = re.search(r'<tool_call>\s*\{"name":\s*"probe_tool"', text)
-        return written is not None and "Tool-probe" in text and text.count("probe_tool") >= 2
+        for as_text in (False, True):  # some templates want arguments as an object, some as its JSON
+            text = self._tries([to_openai(m, json_arguments=as_text) for m in messages], [schema])
+            for spoken in NATIVE if "Tool-probe" in text else ():
+                shown = spoken.conversation(messages, [schema])[1] is None or text.count("probe_tool") >= 2
+                if shown and re.search(spoken.mark.replace("NAME", "probe_tool"), text):
+                    return spoken
+        return HERMES_TEXT
 
     def _find_turn_end(self, added: Mapping[str, int]) -> tuple[str, int]:
         text = self._tries([{"role": "user", "content": "x"}, {"role": "assistant", "content": "Asst-probe"}])

@@ -30,6 +30,19 @@ def tool(function: F) -> F:
     return function
 
 
+class BadArguments(Exception):
+    """Arguments that do not fit a tool's schema; the text says how to do better.
+
+    Args:
+        error: What kind of mistake it is.
+        text: What is wrong, for the agent.
+    """
+
+    def __init__(self, error: ErrorCategory, text: str) -> None:
+        super().__init__(text)
+        self.error = error
+
+
 class ToolResult(msgspec.Struct, frozen=True):
     """What came of one call: the tool message for the agent, and the category of its mistake if it made one."""
 
@@ -65,9 +78,12 @@ class Tool:
         """Validate `arguments` and fill in the defaults.
 
         Raises:
-            pydantic.ValidationError: they do not fit the signature.
+            BadArguments: they do not fit the signature.
         """
-        return self._validate(msgspec.json.encode(arguments), strict=True).__dict__  # type: ignore[no-any-return]
+        try:
+            return self._validate(msgspec.json.encode(arguments), strict=True).__dict__  # type: ignore[no-any-return]
+        except pydantic.ValidationError as error:
+            raise _diagnosed(error) from error
 
 
 class ToolSet:
@@ -137,8 +153,8 @@ class ToolSet:
             return _mistake(call, ErrorCategory.UNKNOWN_TOOL, f"no tool is named {call.name[:80]!r}; there are {names}")
         try:
             return found.function, found.arguments(call.arguments)
-        except pydantic.ValidationError as error:
-            return _mistake(call, *_diagnose(error))
+        except BadArguments as wrong:
+            return _mistake(call, wrong.error, str(wrong))
         except (TypeError, ValueError, RecursionError, OverflowError) as error:  # no JSON: lone surrogates, huge integers ...
             return _mistake(call, ErrorCategory.MALFORMED_JSON, f"the arguments are no valid JSON: {error}")
 
@@ -191,14 +207,20 @@ def _without_titles(schema: Any) -> Any:
     return [_without_titles(v) for v in schema] if isinstance(schema, list) else schema
 
 
-def _diagnose(error: pydantic.ValidationError) -> tuple[ErrorCategory, str]:
+def _diagnosed(error: pydantic.ValidationError) -> BadArguments:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])[:80]
-    if first["type"] == "missing":
-        return ErrorCategory.MISSING_ARGUMENT, f"argument {where!r} is missing"
-    if first["type"] == "extra_forbidden":
-        return ErrorCategory.EXTRA_ARGUMENT, f"there is no argument {where!r}"
-    return ErrorCategory.ILL_TYPED_ARGUMENT, f"argument {where!r}: {first['msg']}"
+    kind = {"missing": ErrorCategory.MISSING_ARGUMENT, "extra_forbidden": ErrorCategory.EXTRA_ARGUMENT}
+    return bad_argument(kind.get(first["type"], ErrorCategory.ILL_TYPED_ARGUMENT), first["loc"], first["msg"])
+
+
+def bad_argument(error: ErrorCategory, path: Iterable[str | int], reason: str) -> BadArguments:
+    """What the agent is told of the argument at `path`."""
+    where = ".".join(map(str, path))[:80]
+    told = {
+        ErrorCategory.MISSING_ARGUMENT: f"argument {where!r} is missing",
+        ErrorCategory.EXTRA_ARGUMENT: f"there is no argument {where!r}",
+    }
+    return BadArguments(error, told.get(error, f"argument {where!r}: {reason}"))
 
 
 # Operating system errors by which an agent's odd path shows; all others (connections, disks, time-outs) are the environment's.

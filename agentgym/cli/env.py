@@ -16,7 +16,7 @@ from agentgym.cli.output import EnvArgOption, JsonOption, Output, parse_env_args
 from agentgym.env import Environment
 from agentgym.errors import UserError
 from agentgym.messages import to_openai
-from agentgym.registry import make, specs
+from agentgym.registry import make, needs, specs
 from agentgym.tasks import SPLITS
 
 app = typer.Typer(help="List, show, check and begin environments.", no_args_is_help=True)
@@ -63,7 +63,7 @@ def check(
 ) -> None:
     """Check that an environment keeps its promises.
 
-    The exit code is 1 when it does not.
+    The exit code is 1 when it does not. With --all those are left out that need arguments: nobody but you knows them.
     """
     if (env is None) != every:
         raise UserError("say which environment to check: an ID, or --all, and not both")
@@ -71,13 +71,17 @@ def check(
     names = [name for name in specs() if every or name == env or name.partition("/")[0] == env]
     if env and not names:
         make(env)  # says what is wrong with the name
-    reports = []
+    reports: list[dict[str, Any]] = []
     with out.progress() as bar:
         for name in bar.track(names, description="Checking"):
+            if every and (missing := [n for n in needs(name) if n not in arguments]):
+                out.say(f"{name}: not checked, it needs {', '.join(missing)}")
+                reports.append({"env": name, "ok": None, "needs": missing})
+                continue
             checks, validation = _check(name, arguments)
             _print_checks(out, name, checks)
             reports.append(_report(name, checks, validation))
-    ok = all(r["ok"] for r in reports)
+    ok = all(r["ok"] is not False for r in reports)
     if ok:
         out.next_steps(f"agentgym collect --env {names[0]} --out runs/gold")
     out.result(reports[0] if len(reports) == 1 and not every else {"ok": ok, "environments": reports})

@@ -27,6 +27,7 @@ _ORDER = (
     "select",
     "pairs",
     "export",
+    "serve",
     "model",
     "train",
     "eval",

@@ -1,11 +1,16 @@
-"""Dialects by name, and the choice of one for a tokenizer."""
+"""Dialects by name, and those among them that chat templates speak."""
 
 from agentgym.dialects.base import CallGrammar, Dialect
+from agentgym.dialects.code import CODE
+from agentgym.dialects.deepseek import DEEPSEEK, DEEPSEEK_V3
 from agentgym.dialects.hermes import HERMES, HERMES_TEXT
+from agentgym.dialects.llama import LLAMA3
+from agentgym.dialects.mistral import MISTRAL, MISTRAL_V3
 from agentgym.dialects.react import REACT
 from agentgym.errors import UserError
 
-DIALECTS: dict[str, Dialect] = {d.name: d for d in (HERMES, HERMES_TEXT, REACT)}
+NATIVE: tuple[Dialect, ...] = (HERMES, LLAMA3, MISTRAL, MISTRAL_V3, DEEPSEEK, DEEPSEEK_V3)
+DIALECTS: dict[str, Dialect] = {d.name: d for d in (*NATIVE, HERMES_TEXT, REACT, CODE)}
 
 
 def dialect(name: str) -> Dialect:
@@ -19,4 +24,19 @@ def dialect(name: str) -> Dialect:
     return DIALECTS[name]
 
 
-__all__ = ["DIALECTS", "HERMES", "HERMES_TEXT", "REACT", "CallGrammar", "Dialect", "dialect"]
+__all__ = [
+    "CODE",
+    "DEEPSEEK",
+    "DEEPSEEK_V3",
+    "DIALECTS",
+    "HERMES",
+    "HERMES_TEXT",
+    "LLAMA3",
+    "MISTRAL",
+    "MISTRAL_V3",
+    "NATIVE",
+    "REACT",
+    "CallGrammar",
+    "Dialect",
+    "dialect",
+]

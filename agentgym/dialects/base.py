@@ -1,5 +1,6 @@
 """How a model family writes thoughts, tool calls and answers: the seam between text and messages."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -30,10 +31,13 @@ class Dialect(Protocol):
     Attributes:
         name: As used on the command line.
         stop: Strings that end a turn beside the end-of-turn token.
+        mark: What stands in the text of a chat template that writes calls in this way, as a pattern with the tool's name in the
+            place of ``NAME``; empty for dialects that no template speaks.
     """
 
     name: str
     stop: tuple[str, ...]
+    mark: str
 
     def parse(self, text: str) -> Message:
         """Read what a model wrote. Never raises: what cannot be read is a call without arguments or a `malformed` message."""
@@ -60,6 +64,26 @@ class Dialect(Protocol):
 def clean(text: str) -> str:
     """Text without lone surrogates, which no store, tokenizer or JSON encoder accepts."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def split_thought(text: str, opening: str = "<think>", closing: str = "</think>") -> tuple[str, str, str]:
+    """The thought that a turn begins with (its opening may stand in the prompt), the rest, and what is wrong if it has no end."""
+    if closing in text:
+        thinking, _, rest = text.partition(closing)
+        return (thinking.partition(opening)[2] if opening in thinking else thinking).strip(), rest, ""
+    return "", text, f"close the thought with {closing}, then act or answer" if opening in text else ""
+
+
+def to_text(value: Any) -> str:
+    """JSON with spaces after colons and commas, as every chat template's tojson writes it; msgspec would not."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def join_user(out: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    """Add `text` as a user message; results of parallel calls join into one, since many templates demand alternation."""
+    if out and out[-1]["role"] == "user":
+        return [*out[:-1], {"role": "user", "content": f"{out[-1]['content']}\n{text}"}]
+    return [*out, {"role": "user", "content": text}]
 
 
 def with_system(messages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:

@@ -1,11 +1,10 @@
 """Hermes, as Qwen writes it: ``<think>...</think>`` and ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentgym.dialects.base import CallGrammar, clean, with_system
+from agentgym.dialects.base import CallGrammar, clean, join_user, split_thought, to_text, with_system
 from agentgym.messages import Message, ToolCall, number_calls, parse_object, to_openai
 from agentgym.tools import to_json
 
@@ -34,20 +33,18 @@ class Hermes:
     def __init__(self, *, native: bool = True) -> None:
         self.native = native
         self.name = "hermes" if native else "hermes-text"
+        self.mark = r'<tool_call>\s*\{"name":\s*"NAME"' if native else ""
 
     def parse(self, text: str) -> Message:
         """Read thoughts, calls and content; an unreadable call stays a call, with `arguments` None and its raw text."""
         text = clean(text)
-        thinking = ""
-        if "</think>" in text:  # the opening tag may stand in the prompt
-            thinking, _, text = text.partition("</think>")
-            thinking = thinking.partition("<think>")[2] if "<think>" in thinking else thinking
-        elif "<think>" in text:
-            return Message("assistant", text.strip(), malformed="close the thought with </think>, then act or answer")
+        thinking, text, malformed = split_thought(text)
+        if malformed:
+            return Message("assistant", text.strip(), malformed=malformed)
         if "<tool_call>" not in text:
-            return Message("assistant", text.strip(), thinking=thinking.strip())
+            return Message("assistant", text.strip(), thinking=thinking)
         calls = tuple(_read_call(raw) for raw in _BLOCK.findall(text))
-        return Message("assistant", _BLOCK.sub("", text).strip(), number_calls(calls), thinking=thinking.strip())
+        return Message("assistant", _BLOCK.sub("", text).strip(), number_calls(calls), thinking=thinking)
 
     def render(self, message: Message) -> str:
         """Write thoughts, then content, then calls."""
@@ -79,13 +76,6 @@ class Hermes:
         return [CallGrammar("<tool_call>\n", _call_schema(t["function"]), "\n</tool_call>", "<tool_call>", _TAGS) for t in tools]
 
 
-def join_user(out: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
-    """Add `text` as a user message; results of parallel calls join into one, since many templates demand alternation."""
-    if out and out[-1]["role"] == "user":
-        return [*out[:-1], {"role": "user", "content": f"{out[-1]['content']}\n{text}"}]
-    return [*out, {"role": "user", "content": text}]
-
-
 def _read_call(raw: str) -> ToolCall:
     data = parse_object(raw.strip()) or {}
     name, arguments = data.get("name"), data.get("arguments")
@@ -107,8 +97,7 @@ def _call_schema(function: Mapping[str, Any]) -> dict[str, Any]:
 def _write_call(c: ToolCall) -> str:
     if c.arguments is None and c.raw:
         return c.raw
-    # json writes spaces after colons and commas, as every chat template's tojson does; msgspec would not.
-    return json.dumps({"name": c.name, "arguments": c.arguments or {}}, ensure_ascii=False)
+    return to_text({"name": c.name, "arguments": c.arguments or {}})
 
 
 HERMES = Hermes()

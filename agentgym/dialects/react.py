@@ -1,12 +1,10 @@
 """ReAct as text (Yao et al. 2022, arXiv:2210.03629): ``Thought: / Action: / Action Input: / Observation: / Final Answer:``."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentgym.dialects.base import clean, with_system
-from agentgym.dialects.hermes import join_user
+from agentgym.dialects.base import clean, join_user, to_text, with_system
 from agentgym.messages import Message, ToolCall, number_calls, parse_object
 from agentgym.tools import to_json
 
@@ -29,6 +27,7 @@ class ReAct:
 
     name = "react"
     stop: tuple[str, ...] = ("\nObservation:",)
+    mark = ""
 
     def parse(self, text: str) -> Message:
         """Read one turn; a text with neither action nor final answer is `malformed`."""
@@ -74,7 +73,7 @@ class ReAct:
 
 
 def _input(c: ToolCall) -> str:
-    return c.raw if c.arguments is None else json.dumps(c.arguments, ensure_ascii=False)
+    return c.raw if c.arguments is None else to_text(c.arguments)
 
 
 REACT = ReAct()

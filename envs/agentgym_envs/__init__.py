@@ -16,3 +16,6 @@ def register_environments() -> None:
     register("games/KeyDoor-v0", "agentgym_envs.games.keydoor:KeyDoor")
     register("games/Taxi-v0", "agentgym_envs.games.taxi:Taxi")
     register("instruct/Verifiable-v0", "agentgym_envs.instruct.env:Verifiable")
+    register("remote/Mcp-v0", "agentgym_envs.remote.mcp:Mcp")
+    register("remote/OpenApi-v0", "agentgym_envs.remote.openapi:OpenApi")
+    register("remote/OpenEnv-v0", "agentgym_envs.remote.openenv:OpenEnv")

@@ -15,6 +15,7 @@ from agentgym_trajectories.cli import (
     DialectOption,
     MaxTokensOption,
     PolicyOption,
+    ProgramOption,
     RunArgument,
     SearchOption,
     SeedOption,
@@ -41,6 +42,7 @@ from .cli_options import (
     ModelOption,
     OutOption,
     ResumeOption,
+    RoleOption,
     SaveStepsOption,
     conclude,
     configure,
@@ -95,6 +97,7 @@ def sft(
     model: ModelOption,
     out: OutOption,
     selection: SelectionOption = None,
+    role: RoleOption = None,
     mix: Annotated[Path | None, typer.Option("--mix", help="A run of general instructions to mix in.")] = None,
     eta: Annotated[float, typer.Option("--eta", min=0.0, max=0.99, help="Share of rows that come from --mix.")] = 0.2,
     epochs: EpochsOption = 1.0,
@@ -121,7 +124,7 @@ def sft(
     config = configure(Sft, given.params)
     tokenizer = load_tokenizer(model)
     with Store(run) as store:
-        rows = training_rows(store.trajectories(selection), tokenizer, max_length)
+        rows = training_rows(store.trajectories(selection), tokenizer, max_length, role)
     if mix:
         with Store(mix) as store:
             rows = mixed(rows, training_rows(store.trajectories(), tokenizer, max_length), eta, seed)
@@ -144,6 +147,7 @@ def evaluate_command(
     concurrency: ConcurrencyOption = 0,
     search: SearchOption = None,
     simulations: SimulationsOption = None,
+    program: ProgramOption = None,
     seed: SeedOption = 0,
     env_arg: EnvArgOption = None,
     json: JsonOption = False,
@@ -163,8 +167,8 @@ def evaluate_command(
     output.say(f"Evaluating {policy} on {len(chosen)} tasks x {samples} of {env} ({split}).")
     began = time.perf_counter()
     plan = Rollout(env, arguments, samples, seed, concurrency)
-    program, version = playing(sampler, search, simulations)
-    players = LocalPlayers(env, arguments, sampler, plan.deadlines, program, version)
+    plays, version = playing(sampler, search, simulations, program)
+    players = LocalPlayers(env, arguments, sampler, plan.deadlines, plays, version)
     with Store(out, create=True) if out else nullcontext(Memory()) as sink:
         if isinstance(sink, Store):
             sink.hold_settings(env, arguments, version, settings(sampler, seed, temperature, max_tokens, dialect))

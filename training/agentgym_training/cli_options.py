@@ -14,6 +14,9 @@ T = TypeVar("T", bound=BaseModel)
 
 OutOption = Annotated[Path, typer.Option("--out", help="Directory for the result.")]
 ModelOption = Annotated[Path, typer.Option("--model", help="Hugging Face model directory to begin with.")]
+RoleOption = Annotated[
+    str | None, typer.Option("--role", help="Train only on what this role said (see `agentgym collect --program`).")
+]
 EpochsOption = Annotated[float, typer.Option("--epochs", min=0.001, help="How often each row is seen.")]
 MaxStepsOption = Annotated[int | None, typer.Option("--max-steps", min=1, help="Steps, instead of --epochs.")]
 BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Rows, or pairs, in a step.")]

@@ -19,6 +19,7 @@ from .cli_options import (
     ModelOption,
     OutOption,
     ResumeOption,
+    RoleOption,
     SaveStepsOption,
     conclude,
     configure,
@@ -47,6 +48,7 @@ def preference(
     model: ModelOption,
     out: OutOption,
     pairs: PairsOption = None,
+    role: RoleOption = None,
     loss: LossOption = "dpo",
     beta: BetaOption = None,
     gamma: GammaOption = None,
@@ -82,9 +84,9 @@ def preference(
     tokenizer = load_tokenizer(model)
     with Store(run) as store:
         if pairs is None:
-            rows = unpaired_rows(store.trajectories(), tokenizer, max_length, seed)
+            rows = unpaired_rows(store.trajectories(), tokenizer, max_length, seed, role)
         else:
-            rows = pair_rows(store.pairs(pairs), tokenizer, max_length)
+            rows = pair_rows(store.pairs(pairs), tokenizer, max_length, role)
     output.say(f"Training {model} on {len(rows)} pairs of {run} into {out}.")
     done = train_preference(model, rows, out, config, resume=resume)
     conclude(output, out, done, {"pairs": len(rows)}, f", chosen side ahead in {done['accuracy']:.1%}")

@@ -53,10 +53,13 @@ def evaluate(episodes: Iterable[Episode], failed: int = 0, seed: int = 0) -> Eva
 
     Raises:
         Failure: there are none, since all failed.
+        UserError: nobody said what an episode was worth.
     """
     best: list[Trajectory] = [max(e.trajectories(), key=lambda t: t.reward) for e in episodes]
     if not best:
         raise Failure(f"there is nothing to measure: all {failed} episodes failed")
+    for t in best:
+        t.need_verdict()
     solved: dict[str, list[float]] = defaultdict(list)
     levels: dict[str, list[float]] = defaultdict(list)
     for t in best:

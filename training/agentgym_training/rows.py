@@ -52,13 +52,16 @@ class PairRow:
     smoothing: float = 0.0
 
 
-def training_rows(trajectories: Iterable[Trajectory], tokenizer: Any, max_length: int | None = None) -> list[Row]:
+def training_rows(
+    trajectories: Iterable[Trajectory], tokenizer: Any, max_length: int | None = None, role: str | None = None
+) -> list[Row]:
     """The rows of many trajectories, for the model with this tokenizer; no node is trained on twice.
 
     Args:
         trajectories: Those of one episode one after the other, as a store gives them.
         tokenizer: With a chat template.
         max_length: Rows with more tokens are left out (a cut row would teach to stop early); None for no limit.
+        role: Only what this role said; None for all.
     """
     chat = Chat(tokenizer)
     made: list[Row] = []
@@ -66,7 +69,7 @@ def training_rows(trajectories: Iterable[Trajectory], tokenizer: Any, max_length
     for t in trajectories:
         if t.episode is not episode:
             episode, seen = t.episode, set()
-        fitting = [r for r in rows(t, chat, seen) if max_length is None or len(r.input_ids) <= max_length]
+        fitting = [r for r in rows(t, chat, seen | t.not_of(role)) if max_length is None or len(r.input_ids) <= max_length]
         if fitting:
             seen.update(n.id for n in t.actions)
         made += fitting
@@ -89,7 +92,7 @@ def rows(trajectory: Trajectory, chat: Chat, seen: Iterable[int] = ()) -> list[R
     return [row for row in written if any(row.weights)]
 
 
-def pair_rows(pairs: Iterable[Pair], tokenizer: Any, max_length: int | None = None) -> list[PairRow]:
+def pair_rows(pairs: Iterable[Pair], tokenizer: Any, max_length: int | None = None, role: str | None = None) -> list[PairRow]:
     """The rows of preference pairs, for the model with this tokenizer.
 
     A side that the chat template rewrote on its way is used only where all that it is to be judged by stands in its last
@@ -101,11 +104,12 @@ def pair_rows(pairs: Iterable[Pair], tokenizer: Any, max_length: int | None = No
         pairs: What to prefer to what.
         tokenizer: With a chat template.
         max_length: Pairs with a longer side, in tokens, are left out; None for no limit.
+        role: Only what this role said; None for all.
     """
     chat = Chat(tokenizer)
     made: list[PairRow] = []
     for pair in pairs:
-        sides = [rows(t, chat, {n.id for n in t.actions[: pair.first]}) for t in (pair.chosen, pair.rejected)]
+        sides = [rows(t, chat, {n.id for n in t.actions[: pair.first]} | t.not_of(role)) for t in (pair.chosen, pair.rejected)]
         fitting = [s for s in sides if len(s) == 1 and (max_length is None or len(s[0].input_ids) <= max_length)]
         if len(fitting) == 2 and sides[0][0].input_ids != sides[1][0].input_ids:
             made.append(PairRow(sides[0][0], sides[1][0], min(1.0 - pair.confidence, 0.5)))
@@ -113,7 +117,11 @@ def pair_rows(pairs: Iterable[Pair], tokenizer: Any, max_length: int | None = No
 
 
 def unpaired_rows(
-    trajectories: Iterable[Trajectory], tokenizer: Any, max_length: int | None = None, seed: int = 0
+    trajectories: Iterable[Trajectory],
+    tokenizer: Any,
+    max_length: int | None = None,
+    seed: int = 0,
+    role: str | None = None,
 ) -> list[PairRow]:
     """Successes and failures that need not be of the same tasks, for KTO: each success beside some failure.
 
@@ -126,13 +134,14 @@ def unpaired_rows(
         tokenizer: With a chat template.
         max_length: As in `pair_rows`, as is what the template rewrote.
         seed: Of who stands beside whom.
+        role: Only what this role said; None for all.
     """
     chat, found = Chat(tokenizer), {True: list[Row](), False: list[Row]()}
     for _, of_one in itertools.groupby(list(trajectories), key=lambda t: id(t.episode)):
         paths = list(of_one)
         passed = Counter(n.id for t in paths for n in t.actions)
         for t in paths:
-            made = rows(t, chat, {i for i, times in passed.items() if times > 1})
+            made = rows(t, chat, {i for i, times in passed.items() if times > 1} | t.not_of(role))
             if t.leaf.success is not None and len(made) == 1 and (max_length is None or len(made[0].input_ids) <= max_length):
                 found[t.success].append(made[0])
     rng, count = random.Random(seed), max(map(len, found.values()))
@@ -191,7 +200,10 @@ def _render(trajectory: Trajectory, chat: Chat, on: dict[int, float]) -> list[tu
     told = 0  # messages so far; the root of a further branch repeats them
     for branch in trajectory.branches:
         for node in branch:
-            new = node.messages[told:] if node.continues >= 0 else node.messages
+            if node.anew:
+                conversation, told = Conversation(chat, trajectory.episode.tools), 0
+                written.append(([], []))
+            new = node.messages[told:] if node.continues >= 0 and not node.anew else node.messages
             told += len(new)
             if node.kind == "action":
                 delta, branched = conversation.act(new[0]), False

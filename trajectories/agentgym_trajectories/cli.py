@@ -5,6 +5,7 @@ import functools
 import itertools
 import signal
 import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ import msgspec
 import typer
 
 from agentgym import Tasks, UserError, make
-from agentgym.cli.output import EnvArgOption, EnvOption, JsonOption, Output, parse_env_args
+from agentgym.cli.output import EnvArgOption, JsonOption, Output, parse_env_args
 from agentgym.dialects import dialect as dialect_named
 from agentgym.sampling import Sampler, Scripted
 from agentgym.sampling.named import open_sampler
@@ -24,6 +25,7 @@ from agentgym_trajectories import verify as verifying
 from agentgym_trajectories.episode import play
 from agentgym_trajectories.export import export as export_trajectories
 from agentgym_trajectories.players import LocalPlayers, Players, Program
+from agentgym_trajectories.programs import PROGRAMS, program_named
 from agentgym_trajectories.rollout import Deadlines, Progress, Rollout, Sink
 from agentgym_trajectories.search import NAMED, search_named
 from agentgym_trajectories.store import Store
@@ -42,13 +44,38 @@ DialectOption = Annotated[str | None, typer.Option("--dialect", help="How calls 
 ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=0, help="Episodes in flight; 0: as many as are worth it.")]
 SearchOption = Annotated[str | None, typer.Option("--search", help=f"Search a tree for each episode: {', '.join(NAMED)}.")]
 SimulationsOption = Annotated[int | None, typer.Option("--simulations", min=1, help="Of a search, for each tree.")]
+McpOption = Annotated[
+    str | None, typer.Option("--mcp", metavar="SERVER", help="Instead of --env: an MCP server's command line or http(s) address.")
+]
+InstructionsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--instructions", metavar="TEXT|FILE", help="With --mcp: what to do; words, or JSON lines with a `prompt` each."
+    ),
+]
+CheckOption = Annotated[
+    str | None,
+    typer.Option(
+        "--check",
+        metavar="FILE.py:FUNCTION",
+        help="With --mcp: scores (answer, task, calls), 0 to 1. Without it no reward is claimed.",
+    ),
+]
+ProgramOption = Annotated[str | None, typer.Option("--program", help=f"Play in several roles or tries: {', '.join(PROGRAMS)}.")]
+RolePolicyOption = Annotated[
+    list[str] | None,
+    typer.Option("--role", metavar="ROLE=POLICY", help="A policy for a role of --program; others take --policy."),
+]
 SelectionOption = Annotated[str | None, typer.Option("--selection", help="Only what this selection kept; default: everything.")]
 ByOption = Annotated[list[str] | None, typer.Option("--by", metavar="NAME[:OPTION=VALUE,...]", help="In this order.")]
 
 
 def collect(
-    env: EnvOption,
     out: Annotated[Path, typer.Option("--out", help="Directory of the run; give it again to resume.")],
+    env: Annotated[str | None, typer.Option("--env", metavar="ID", help="Environment, as in `agentgym env list`.")] = None,
+    mcp: McpOption = None,
+    instructions: InstructionsOption = None,
+    check: CheckOption = None,
     policy: PolicyOption = "oracle",
     split: SplitOption = "train",
     tasks: Annotated[int, typer.Option("--tasks", min=1, help="How many tasks.")] = 100,
@@ -66,6 +93,8 @@ def collect(
     workers: Annotated[Literal["local", "ray"], typer.Option("--workers", help="local, or all CPUs of a Ray cluster.")] = "local",
     search: SearchOption = None,
     simulations: SimulationsOption = None,
+    program: ProgramOption = None,
+    role: RolePolicyOption = None,
     env_arg: EnvArgOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -73,35 +102,43 @@ def collect(
 
     Ctrl-C finishes the episodes in flight and ends; a second one ends at once. What is stored is kept in any case.
 
+    With --mcp the environment is remote/Mcp-v0: the tools of a server, a command being started anew for each episode; what is to
+    be done stands in --instructions, and what it was worth is for --check to say.
+
     Example: agentgym collect --env desk/Orders-v0 --policy oracle --tasks 500 --out runs/gold
+
+    Example: agentgym collect --mcp "python server.py" --instructions tasks.jsonl --policy openai:gpt-5 --out runs/mcp
     """
     output = Output(json)
-    arguments = parse_env_args(env_arg)
+    env, arguments = _environment(env, parse_env_args(env_arg), mcp, instructions, check)
     chosen = choose_tasks(env, arguments, split, start, tasks)
     plan = Rollout(env, arguments, samples, seed, concurrency, attempts, Deadlines(turn_seconds, episode_seconds))
-    opener = functools.partial(
+    open_policy = functools.partial(
         open_sampler,
-        policy,
         temperature=temperature,
         max_tokens=max_tokens,
         batch=min(concurrency or 64, 64),
         dialect=dialect,
         guided=guided,
     )
+    opener = functools.partial(open_policy, policy)
     sampler = opener()
-    program, version = playing(sampler, search, simulations)
-    how = f"{policy} and {search}" if search else policy
+    others = _role_samplers(role, open_policy)
+    plays, version = playing(sampler, search, simulations, program, others)
+    how = " and ".join(filter(None, (policy, search, program)))
     output.say(f"Collecting {len(chosen)} tasks x {samples} of {env} ({split}) with {how} into {out}.")
     with Store(out, create=True) as store:
         held = settings(sampler, seed, temperature, max_tokens, dialect) | ({"guided": True} if guided else {})
         store.hold_settings(env, arguments, version, held)
         began = time.perf_counter()
-        players: Players = LocalPlayers(env, arguments, sampler, plan.deadlines, program, version)
+        players: Players = LocalPlayers(env, arguments, sampler, plan.deadlines, plays, version)
         if workers == "ray":
+            if others:
+                raise UserError("--role is for --workers local: a policy's process cannot be sent to a cluster")
             from agentgym_trajectories.cluster import RayPlayers  # Ray comes with an extra
 
-            players = RayPlayers(env, arguments, opener, version, plan.deadlines, program)
-        progress = play_all(plan, chosen, sampler, store, output, players)
+            players = RayPlayers(env, arguments, opener, version, plan.deadlines, plays)
+        progress = play_all(plan, chosen, sampler, store, output, players, others.values())
         totals = store.totals(env, arguments, version)
         partial = len(store.missing(env, arguments, version)) if samples > 1 else 0
     seconds = round(time.perf_counter() - began, 2)
@@ -109,6 +146,26 @@ def collect(
     output.result(_summary(out, progress, totals, partial) | {"seconds": seconds, "usage": msgspec.to_builtins(sampler.usage)})
     if progress.interrupted:
         raise typer.Exit(130)
+
+
+def _environment(
+    env: str | None, env_args: dict[str, Any], mcp: str | None, instructions: str | None, check: str | None
+) -> tuple[str, dict[str, Any]]:
+    """The environment that the options name, and its arguments.
+
+    Raises:
+        UserError: they name none, or two.
+    """
+    if (env is None) == (mcp is None):
+        raise UserError("say where to play: --env ID or --mcp SERVER, and not both")
+    if env is not None:
+        if instructions or check:
+            raise UserError("--instructions and --check belong to --mcp: other environments have tasks and rewards of their own")
+        return env, env_args
+    if instructions is None:
+        raise UserError("--mcp needs --instructions: what is to be done, in words or as a file of JSON lines")
+    given = {"server": mcp, "instructions": instructions} | ({"check": check} if check else {})
+    return "remote/Mcp-v0", env_args | given
 
 
 def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any], partial: int) -> None:
@@ -121,6 +178,8 @@ def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any],
     if totals["success"] is not None:
         shares = f"Success {totals['success']:.1%}, mean reward {totals['reward']:.3f}"
         output.say(f"{shares}, {totals['tokens']} sampled tokens in {out}.")
+    elif progress.done > progress.failed:
+        output.say("Nobody judged these episodes: no reward is claimed (see --check).")
     if totals["drift"]:
         output.say(f"The chat template rewrote the history {totals['drift']} times; each time a new branch was begun.")
     if partial:
@@ -129,7 +188,7 @@ def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any],
         output.say("Failed episodes have no reward; run the same command again to retry them.")
     if progress.interrupted:
         output.say("Interrupted: what was played is kept, and the same command goes on from there.")
-    else:
+    elif totals["success"] is not None:
         output.next_steps(f"agentgym select {out} --by reward:min=1")
 
 
@@ -268,12 +327,25 @@ def choose_tasks(env: str, arguments: dict[str, object], split: str, start: int,
     return tasks
 
 
-def playing(sampler: Sampler, search: str | None, simulations: int | None) -> tuple[Program, str]:
+def playing(
+    sampler: Sampler,
+    search: str | None,
+    simulations: int | None,
+    program: str | None = None,
+    roles: Mapping[str, Sampler] | None = None,
+) -> tuple[Program, str]:
     """How episodes are played, and the name of who plays them.
 
     Raises:
-        UserError: there is no such search.
+        UserError: there is no such search or program, or no such role in it.
     """
+    if program is not None:
+        if search is not None:
+            raise UserError("an episode is played by --search or by --program: give one of them")
+        made = program_named(program, roles)
+        return made.play, made.version(sampler.version)
+    if roles:
+        raise UserError("--role belongs to --program: say which one")
     if search is None:
         if simulations is not None:
             raise UserError("--simulations belongs to a search: give --search too")
@@ -284,6 +356,21 @@ def playing(sampler: Sampler, search: str | None, simulations: int | None) -> tu
     return chosen.play, chosen.version(sampler.version)
 
 
+def _role_samplers(roles: list[str] | None, opener: Callable[..., Sampler]) -> dict[str, Sampler]:
+    """The policies of ``ROLE=POLICY`` pairs.
+
+    Raises:
+        UserError: a pair is malformed, or there is no such policy.
+    """
+    samplers: dict[str, Sampler] = {}
+    for pair in roles or ():
+        role, equals, policy = pair.partition("=")
+        if not equals:
+            raise UserError(f"--role {pair!r} names no policy: write ROLE=POLICY, as in --role planner=runs/planner")
+        samplers[role] = opener(policy)
+    return samplers
+
+
 def settings(sampler: Sampler, seed: int, temperature: float, max_tokens: int, dialect: str | None) -> dict[str, object]:
     """What makes an episode what it is, beside its key; for policies that are programs only the seed."""
     if isinstance(sampler, Scripted):
@@ -292,9 +379,15 @@ def settings(sampler: Sampler, seed: int, temperature: float, max_tokens: int, d
 
 
 def play_all(
-    plan: Rollout, tasks: Tasks, sampler: Sampler, sink: Sink, output: Output, players: Players | None = None
+    plan: Rollout,
+    tasks: Tasks,
+    sampler: Sampler,
+    sink: Sink,
+    output: Output,
+    players: Players | None = None,
+    others: Iterable[Sampler] = (),
 ) -> Progress:
-    """Run a rollout with a progress bar, and close the sampler.
+    """Run a rollout with a progress bar, and close the sampler and those of `others`.
 
     The first Ctrl-C lets the episodes in flight finish, the second ends at once.
     """
@@ -318,7 +411,8 @@ def play_all(
             try:
                 return await plan.play(tasks, who, sink, lambda p: bar.update(shown, completed=p.done), stop)
             finally:
-                await sampler.close()
+                for one in (sampler, *others):
+                    await one.close()
                 loop.remove_signal_handler(signal.SIGINT)
 
     try:

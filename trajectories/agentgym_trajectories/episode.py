@@ -4,14 +4,24 @@ import copy
 import math
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 import msgspec
 
-from agentgym import EnvironmentFailure, Failure, Message, Observation, RefusedFailure, SamplerFailure, StopReason, UserError
+from agentgym import (
+    EnvironmentFailure,
+    Failure,
+    Message,
+    Observation,
+    RefusedFailure,
+    SamplerFailure,
+    StopReason,
+    UserError,
+    user,
+)
 from agentgym.sampling import Sample, Sampler, SampleRequest
 from agentgym.tokens import Conversation
 from agentgym_trajectories.hosts import Host
@@ -44,6 +54,13 @@ class Pulse:
         return kind(text.format(self.waits_for))
 
 
+Edit = Callable[[tuple[Message, ...]], Sequence[Message]]  # of an opening
+
+
+def _as_it_is(opening: tuple[Message, ...]) -> Sequence[Message]:
+    return opening
+
+
 class Walk:
     """An agent walking through an environment, writing down every turn as a node of an episode.
 
@@ -60,23 +77,55 @@ class Walk:
         self.pulse = pulse or Pulse()
         self.messages: list[Message] = []
         self.parent = -1
+        self._unheard: tuple[Message, ...] = ()  # what the environment said at its end
         self._tokens: Conversation | None = None
 
-    async def start(self) -> None:
-        """Reset the environment and write the root."""
-        self.pulse.wait("environment")
-        observation, state_key = await self.host.reset(self.seed, self.episode.task)
+    async def start(self, edit: Edit = _as_it_is) -> None:
+        """Reset the environment and write the root.
+
+        Args:
+            edit: What becomes of the opening before anybody sees it.
+        """
+        observation, state_key = await self._reset()
         self.episode.tools = observation.tools
         if self.sampler.chat is not None:
             self.episode.vocabulary = self.sampler.chat.vocabulary
             self._tokens = Conversation(self.sampler.chat, observation.tools)
-        self._observe(observation, state_key)
+        self._observe(edit(observation.messages), state_key)
 
-    async def turn(self) -> bool:
+    async def turn(self, role: str = "") -> bool:
         """Sample one action, take it, write both sides down. Returns whether the episode goes on."""
         if self.full():
-            return self._out_of_context()
-        return await self.take(*await self.propose())
+            return self.out_of_context()
+        return await self.take((await self.propose())[0], role)
+
+    # ---- what the environment does not hear ---------------------------------------------------------------------------
+
+    def write(self, sample: Sample, role: str) -> Node:
+        """Write down what was said, without taking it to the environment; somebody has to be told something next."""
+        return self._act(sample, role)
+
+    def tell(self, text: str) -> None:
+        """Say something to the agent, after what the environment said at its end if it has ended."""
+        self._observe((*self._unheard, user(text)))
+
+    async def retry(self, text: str) -> None:
+        """Begin the task again in the same conversation, with these words."""
+        _, state_key = await self._reset()
+        self._observe((*self._unheard, user(text)), state_key)
+
+    async def begin_anew(self, edit: Edit) -> None:
+        """Begin the task again in a conversation that knows nothing of this one but what `edit` puts into the opening."""
+        observation, state_key = await self._reset()
+        self.messages, self._unheard, continues, self.parent = [], (), self.parent, -1
+        self._tokens = self._tokens and Conversation(self._tokens.chat, self.episode.tools)
+        self._observe(edit(observation.messages), state_key, continues)
+
+    async def _reset(self) -> tuple[Observation, str]:
+        self.pulse.wait("environment")
+        return await self.host.reset(self.seed, self.episode.task)
+
+    # ---- states and possible actions ----------------------------------------------------------------------------------
 
     def fork(self, host: Host, episode: Episode | None = None) -> "Walk":
         """A walk that goes on from here in another way: on its own host, and with `episode` in its own records."""
@@ -90,12 +139,18 @@ class Walk:
         context = self.sampler.context
         return self._tokens is not None and context is not None and len(self._tokens.ids) >= context
 
-    async def propose(self, count: int = 1, first: int = 0) -> list[Sample]:
-        """Sample `count` possible actions; those of one seed and one place differ in their numbers, from `first` on."""
+    async def propose(self, count: int = 1, first: int = 0, sampler: Sampler | None = None) -> list[Sample]:
+        """Sample `count` possible actions; those of one seed and one place differ in their numbers, from `first` on.
+
+        Args:
+            count: How many.
+            first: Number of the first one.
+            sampler: Who is asked; another one than the walk's has to have the same vocabulary.
+        """
         prompt = self._tokens.ids if self._tokens else None
         if prompt is None:
             await self.host.visit()
-        return await self._sample([prompt] * count, first)
+        return await self._sample([prompt] * count, first, sampler)
 
     async def rewrite(self, action: Sample, starts: Sequence[int]) -> list[Sample]:
         """Sample possible actions that begin as this one: for each of `starts`, what comes from that token on is new."""
@@ -111,41 +166,46 @@ class Walk:
             written.append(msgspec.structs.replace(rest, message=message, token_ids=whole, logprobs=known))
         return written
 
-    async def _sample(self, prompts: Sequence[list[int] | None], first: int) -> list[Sample]:
+    async def _sample(self, prompts: Sequence[list[int] | None], first: int, sampler: Sampler | None = None) -> list[Sample]:
         place = b"%d/%d" % (self.seed, self.parent + 1)
         seeds = [zlib.crc32(place + b"/%d" % i * bool(i)) for i in range(first, first + len(prompts))]
         sample = partial(SampleRequest, self.messages, self.episode.tools, env=self.host.env)
         self.pulse.wait("sampler")
-        return await self.sampler.sample([sample(prompt_ids=p, seed=s) for p, s in zip(prompts, seeds, strict=True)])
+        return await (sampler or self.sampler).sample([sample(prompt_ids=p, seed=s) for p, s in zip(prompts, seeds, strict=True)])
 
-    async def take(self, sample: Sample) -> bool:
+    async def take(self, sample: Sample, role: str = "") -> bool:
         """Take one action and write both sides down. Returns whether the episode goes on."""
-        node = self._act(sample)
+        node = self._act(sample, role)
         self.pulse.wait("environment")
         (observation, reward, terminated, truncated, info), node.state_key = await self.host.step(sample.message)
         self.pulse.turns += 1
         if not math.isfinite(reward):
             raise EnvironmentFailure(f"a reward of {reward}")
-        node.reward, node.errors = float(reward), info["errors"]
+        node.errors = info["errors"]
         node.rewards = {part: float(value) for part, value in info["rewards"].items()}  # NumPy's floats cannot be stored
         if terminated or truncated:
             node.end = StopReason.TERMINATED if terminated else StopReason.MAX_TURNS
-            node.success = bool(info["success"])
+            node.success = info["success"]  # None where nobody can say, and then there is no reward either
+            node.reward = None if node.success is None else float(reward)
+            self._unheard = observation.messages
             return False
-        self._observe(observation)
+        node.reward = float(reward)
+        self._observe(observation.messages)
         return True
 
-    def _observe(self, observation: Observation, state_key: str = "") -> None:
-        self.messages.extend(observation.messages)
-        ids, branches = self._tokens.observe(observation.messages) if self._tokens else (None, False)
-        shown, parent, continues = observation.messages, self.parent, -1
+    def _observe(self, messages: Sequence[Message], state_key: str = "", continues: int = -1) -> None:
+        """Write down what the agent sees next; `continues` is the action that a new try goes on from."""
+        self.messages.extend(messages)
+        self._unheard = ()
+        ids, branches = self._tokens.observe(messages) if self._tokens else (None, False)
+        shown, parent, anew = tuple(messages), self.parent, continues >= 0
         if branches:
             self.episode.drift += 1
             shown, parent, continues = tuple(self.messages), -1, self.parent
-        node = self.episode.add(parent, "observation", shown, token_ids=ids, state_key=state_key, continues=continues)
+        node = self.episode.add(parent, "observation", shown, token_ids=ids, state_key=state_key, continues=continues, anew=anew)
         self.parent = node.id
 
-    def _act(self, sample: Sample) -> Node:
+    def _act(self, sample: Sample, role: str = "") -> Node:
         self.messages.append(sample.message)
         if self._tokens is not None:
             if sample.token_ids is None:
@@ -158,6 +218,7 @@ class Walk:
             token_ids=sample.token_ids,
             logprobs=sample.logprobs,
             version=sample.version,
+            role=role,
             cut=sample.finish == "length",
         )
         self.parent = node.id
@@ -169,7 +230,8 @@ class Walk:
         last.end, last.success = reason, False
         self.episode.nodes.pop()  # the observation that nobody answers
 
-    def _out_of_context(self) -> bool:
+    def out_of_context(self) -> bool:
+        """End the episode here because no room is left for an answer. Returns that it does not go on."""
         if len(self.episode.nodes) == 1:
             raise RefusedFailure(f"task {self.episode.task.id} alone fills the context of {self.sampler.context} tokens")
         self.cut(StopReason.CONTEXT_LENGTH)

@@ -24,7 +24,7 @@ from agentgym_trajectories.pairs import Pair
 from agentgym_trajectories.tree import Episode, Node, Trajectory
 
 FILE = "episodes.db"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE toolsets (id INTEGER PRIMARY KEY, schemas TEXT NOT NULL UNIQUE);
 CREATE TABLE episodes (
@@ -60,6 +60,13 @@ CREATE TABLE pairs (
     method TEXT NOT NULL, reason TEXT NOT NULL, dropped TEXT NOT NULL,
     PRIMARY KEY (name, number)
 ) WITHOUT ROWID;
+"""
+# What nobody judged has neither success nor reward; SQLite's documentation takes constraints away like this, table untouched.
+_SCHEMA_3 = """
+PRAGMA writable_schema = ON;
+UPDATE sqlite_schema SET sql = replace(replace(
+    sql, 'success INTEGER NOT NULL', 'success INTEGER'), 'reward REAL NOT NULL', 'reward REAL') WHERE name = 'episodes';
+PRAGMA writable_schema = RESET
 """
 _INSERT = f"INSERT INTO episodes VALUES (NULL{', ?' * 20}) ON CONFLICT DO NOTHING"
 _POLICY = "env = ? AND env_args = ? AND version = ?"  # one policy in one environment
@@ -318,7 +325,7 @@ class Store:
     def _migrate(self) -> None:
         self._db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        for missing in (_SCHEMA, _SCHEMA_2)[version:]:
+        for missing in (_SCHEMA, _SCHEMA_2, _SCHEMA_3)[version:]:
             for statement in missing.split(";"):
                 self._db.execute(statement)
         if version < SCHEMA_VERSION:
@@ -337,8 +344,8 @@ class Store:
             *_key(episode),
             task.split,
             task.difficulty,
-            best.success,
-            best.reward,
+            best.success if best.judged else None,
+            best.reward if best.judged else None,
             str(best.leaf.end or ""),
             len(best.actions),
             sum(len(n.token_ids or ()) + n.spent for n in actions),

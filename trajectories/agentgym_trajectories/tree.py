@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from agentgym import ErrorCategory, Message, StopReason, Task
+from agentgym import ErrorCategory, Message, StopReason, Task, UserError
 
 
 class Node(msgspec.Struct, omit_defaults=True, gc=False):
@@ -34,6 +34,8 @@ class Node(msgspec.Struct, omit_defaults=True, gc=False):
         end: Why the path ends at this action, if it does.
         success: Whether the path that ends here solved the task.
         continues: Of a root that rewrites history: the action that it goes on from.
+        anew: Such a root does not rewrite history, it begins another try at the task.
+        role: Who acted, where several roles play an episode together; empty for the agent that is alone.
         cut: The action hit the token limit.
         visits: Of an action that a search tried: how many simulations went through it.
         value: The mean of what they returned, in units of the total reward; None before the first.
@@ -55,6 +57,8 @@ class Node(msgspec.Struct, omit_defaults=True, gc=False):
     end: StopReason | None = None
     success: bool | None = None
     continues: int = -1
+    anew: bool = False
+    role: str = ""
     cut: bool = False
     visits: int = 0
     value: float | None = None
@@ -167,13 +171,28 @@ class Trajectory:
 
     @cached_property
     def reward(self) -> float:
-        """The sum of all steps' rewards."""
-        return sum(n.reward or 0.0 for n in self.actions)
+        """The sum of all steps' rewards; where the task was tried several times, those of the last try."""
+        ends = [i for i, n in enumerate(self.actions[:-1]) if n.end]
+        return sum(n.reward or 0.0 for n in self.actions[ends[-1] + 1 if ends else 0 :])
+
+    def not_of(self, role: str | None) -> set[int]:
+        """The ids of the actions of other roles; none without a role."""
+        return set() if role is None else {n.id for n in self.actions if n.role != role}
 
     @property
     def success(self) -> bool:
         """Whether the task was solved."""
         return bool(self.leaf.success)
+
+    @property
+    def judged(self) -> bool:
+        """Whether anybody said what it was worth."""
+        return self.leaf.end is None or self.leaf.success is not None
+
+    def need_verdict(self) -> None:
+        """Raise a `UserError` where nobody said what it was worth."""
+        if not self.judged:
+            raise UserError(f"{self.episode.env} claims no reward: give it something that judges, such as --env-arg check=...")
 
     @cached_property
     def errors(self) -> tuple[ErrorCategory, ...]:

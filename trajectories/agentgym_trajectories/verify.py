@@ -75,7 +75,9 @@ def inexact(trajectory: Trajectory, chat: Chat) -> str:
                 if chat.parse(node.token_ids or []) != node.messages[0]:
                     return f"turn {node.id} does not read as the message that was acted on"
                 continue
-            rewrites = node.continues >= 0
+            if node.anew:
+                conversation, said = Conversation(chat, trajectory.episode.tools), 0
+            rewrites = node.continues >= 0 and not node.anew
             ids, rewritten = conversation.observe(node.messages[said:] if rewrites else node.messages)
             said += len(node.messages) - said if rewrites else len(node.messages)
             if (ids, rewritten) != (node.token_ids, rewrites):

@@ -86,7 +86,12 @@ class Turns:
 
 
 def environment_reward(trajectory: Trajectory) -> list[float]:
-    """What the environment gave for each action."""
+    """What the environment gave for each action.
+
+    Raises:
+        UserError: nobody said what the episode was worth.
+    """
+    trajectory.need_verdict()
     return [n.reward or 0.0 for n in trajectory.actions]
 
 

@@ -16,7 +16,9 @@ class Reward(Selector[Trajectory]):
     def __call__(self, items: Iterable[Trajectory], drop: Drop[Trajectory]) -> Iterator[Trajectory]:
         """Stream."""
         for t in items:
-            if t.reward >= self.min - 1e-9:
+            if not t.judged:
+                drop(t, "nobody said what it was worth")
+            elif t.reward >= self.min - 1e-9:
                 yield t
             else:
                 drop(t, f"reward {t.reward:g} is under {self.min:g}")

@@ -1,0 +1,1 @@
+"""Our environments in the forms that other projects expect."""

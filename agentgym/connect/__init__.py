@@ -1,0 +1,1 @@
+"""Other people's tools as ours, and ours as theirs: MCP servers and OpenAPI documents; each module needs its extra."""

@@ -1,0 +1,1 @@
+"""Tools and environments that live on servers of others: MCP, OpenAPI, OpenEnv."""
