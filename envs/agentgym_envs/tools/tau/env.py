@@ -14,6 +14,7 @@ from agentgym.messages import from_openai
 from agentgym.partners import SCRIPT, Talking, UserEnvironment
 from agentgym.sampling import Sampler
 from agentgym.tasks import check_split
+from agentgym_envs.tools.history import opening
 
 from . import own
 from .domain import Changes, Domain, World, agents_actions, goal, judge, newly_taken
@@ -88,7 +89,7 @@ class Tau(UserEnvironment):
         world = World(self.domain, task)
         self.state = Service(rows=world.tables.changed, user_rows=world.user_tables.changed)
         *before, words = await self.greeted()
-        return [*before, *map(_published, task.data["initial"].get("message_history") or ()), words]
+        return opening([*before, *map(_published, task.data["initial"].get("message_history") or ()), words])
 
     async def acall_tool(self, call: ToolCall) -> ToolResult:
         """Run one call of the agent, and remember which gold action it was."""
