@@ -99,7 +99,8 @@ class AsyncEnvironment(Environment):
             return await work
 
         self._runner = self._runner or asyncio.Runner()
-        return self._runner.run(run())
+        # Not `Runner.run`: its handling of Ctrl-C writes the whole action out as text, which takes longer than most steps.
+        return self._runner.get_loop().run_until_complete(run())
 
     async def _areact(self, message: Message) -> tuple[Messages, Errors]:
         if message.malformed:

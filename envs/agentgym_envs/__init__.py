@@ -19,3 +19,6 @@ def register_environments() -> None:
     register("remote/Mcp-v0", "agentgym_envs.remote.mcp:Mcp")
     register("remote/OpenApi-v0", "agentgym_envs.remote.openapi:OpenApi")
     register("remote/OpenEnv-v0", "agentgym_envs.remote.openenv:OpenEnv")
+    register("tools/Bfcl-v0", "agentgym_envs.tools.bfcl.env:Bfcl")
+    register("tools/Synth-v0", "agentgym_envs.tools.synth.env:Synth")
+    register("tools/Tau-v0", "agentgym_envs.tools.tau.env:Tau")

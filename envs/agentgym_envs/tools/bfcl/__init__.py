@@ -1,0 +1,1 @@
+"""Function calling as the Berkeley Function Calling Leaderboard judges it."""
