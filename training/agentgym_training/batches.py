@@ -85,16 +85,18 @@ class Collator:
 
 
 def padded(rows: Sequence[Row], pad: int) -> dict[str, Tensor]:
-    """``input_ids``, ``position_ids``, ``completion_mask`` and ``ref_logps`` (0 off the mask), each (R, L)."""
+    """``input_ids``, ``position_ids``, ``weights``, ``completion_mask`` and ``ref_logps`` (0 off the mask), each (R, L)."""
     longest = max(len(r.input_ids) for r in rows)
 
     def filled(values: Sequence[float], off: float) -> list[float]:
         return [*values, *[off] * (longest - len(values))]
 
-    mask = torch.tensor([filled(r.weights, 0) for r in rows]).long()
+    weights = torch.tensor([filled(r.weights, 0.0) for r in rows])
+    mask = (weights != 0).long()
     return {
         "input_ids": torch.tensor([filled(r.input_ids, pad) for r in rows]),
         "position_ids": torch.arange(longest).expand(len(rows), -1),
+        "weights": weights,
         "completion_mask": mask,
         "ref_logps": torch.tensor([filled(r.logprobs or [], 0.0) for r in rows]) * mask,
     }

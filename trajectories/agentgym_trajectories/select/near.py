@@ -1,0 +1,49 @@
+"""Keep one of nearly equal trajectories (MinHash with locality-sensitive hashing; Broder 1997; Lee et al. 2022, arXiv:2107.06499)."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from agentgym import UserError
+from agentgym_trajectories.rewrite import transcript
+from agentgym_trajectories.select.base import Drop, Selector
+from agentgym_trajectories.select.ranked import extra
+from agentgym_trajectories.tree import Trajectory
+
+PERMUTATIONS = 128
+
+
+@dataclass(frozen=True)
+class Near(Selector[Trajectory]):
+    """Keep the first of trajectories whose word n-grams (`words` long) have a Jaccard similarity of about `similarity` or more.
+
+    Texts are what was asked and what the agent said and called. Numbers are words: orders that differ in their ids alone are
+    alike, yet not the same, so set the similarity by what your tasks share.
+    """
+
+    similarity: float = 0.9
+    words: int = 3
+
+    def __call__(self, items: Iterable[Trajectory], drop: Drop[Trajectory]) -> Iterator[Trajectory]:
+        """Stream; of each kept trajectory a sketch is remembered."""
+        try:
+            from datasketch import MinHash, MinHashLSH
+        except ImportError as error:
+            raise UserError(extra("datasketch")) from error
+        index, kept = MinHashLSH(threshold=self.similarity, num_perm=PERMUTATIONS), dict[str, tuple[MinHash, int]]()
+        for t in items:
+            sketch = MinHash(num_perm=PERMUTATIONS)
+            sketch.update_batch([gram.encode() for gram in self._grams(t)])
+            alike = [kept[k] for k in index.query(sketch)]
+            alike = [(other, number) for other, number in alike if sketch.jaccard(other) >= self.similarity]
+            if alike:
+                drop(t, f"nearly the same as episode {alike[0][1]}")
+            else:
+                key = str(len(kept))
+                kept[key] = sketch, t.episode.id
+                index.insert(key, sketch)
+                yield t
+
+    def _grams(self, t: Trajectory) -> set[str]:
+        own = [m for m in t.messages if m.role in ("user", "assistant")]
+        words = transcript(own).split()
+        return {" ".join(words[i : i + self.words]) for i in range(max(1, len(words) - self.words + 1))}
