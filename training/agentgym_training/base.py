@@ -198,7 +198,8 @@ def plan(lengths: Sequence[int], config: Training, stages: Sequence[int] = ()) -
     Args:
         lengths: Of each row, in tokens.
         config: Says steps, batch size and seed.
-        stages: Of each row, where there are several: a stage has the share of the steps that it has of the rows, and begins when the
+        stages: Of each row, where there are several: a stage has the share of the steps that it has of the rows, and begins when
+        the
             stages below it are over.
 
     Returns:

@@ -1,7 +1,7 @@
 """Supervised fine-tuning on weighted rows, by TRL's `SFTTrainer`: full weights or LoRA, resumable at any step.
 
-Rows arrive tokenised and weighted, so TRL prepares nothing. What the loss is, with its normaliser, and what an objective can change
-stands in `objectives.base`.
+Rows arrive tokenised and weighted, so TRL prepares nothing. What the loss is, with its normaliser, and what an objective can
+change stands in `objectives.base`.
 """
 
 import math
@@ -30,7 +30,8 @@ class Sft(Training):
     """How to fine-tune; what is not named here is as in `Training`.
 
     Attributes:
-        objectives: Names of `objectives.OBJECTIVES` with their options, as in ``tl-training:maximum=5``, in their order. Those that
+        objectives: Names of `objectives.OBJECTIVES` with their options, as in ``tl-training:maximum=5``, in their order. Those
+        that
             choose, rewrite or weigh do so when rows are made: see `rows.training_rows`.
     """
 
@@ -54,8 +55,8 @@ def train_sft(model_dir: Path, rows: Sequence[Row], out_dir: Path, config: Sft, 
         resume: Go on from the last checkpoint in `out_dir`, if there is one.
 
     Returns:
-        ``steps``, ``loss`` (mean over the last tenth of what was logged, in weighted nats a trained token), ``tokens``, ``seconds``
-        and ``tokens_per_second`` (of this run).
+        ``steps``, ``loss`` (mean over the last tenth of what was logged, in weighted nats a trained token), ``tokens``,
+        ``seconds`` and ``tokens_per_second`` (of this run).
 
     Raises:
         UserError: no rows, a weight that is negative or not finite, no model, or a training to be resumed that was another one.
@@ -68,6 +69,11 @@ def train_sft(model_dir: Path, rows: Sequence[Row], out_dir: Path, config: Sft, 
     model, tokenizer = open_model(model_dir)
     usual = all(w in (0.0, 1.0) for r in rows for w in r.weights) and not any(o.has("inputs", "loss") for o in objectives)
     out_dir = Path(out_dir)
+
+    def finish(trained: Any) -> None:
+        for objective in objectives:
+            objective.finish(trained, out_dir)
+
     return fit(
         partial(_Trainer, objectives, config.seed, usual),
         SFTConfig,
@@ -78,7 +84,7 @@ def train_sft(model_dir: Path, rows: Sequence[Row], out_dir: Path, config: Sft, 
         lengths=[len(r.input_ids) for r in rows],
         stages=[r.stage for r in rows],
         callbacks=[_Gradients(objectives)] if any(o.has("gradients") for o in objectives) else [],
-        finish=lambda trained: [o.finish(trained, out_dir) for o in objectives],
+        finish=finish,
         config=config,
         out_dir=out_dir,
         resume=resume,

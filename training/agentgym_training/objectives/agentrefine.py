@@ -1,7 +1,7 @@
 """AgentRefine (Fu et al. 2025, arXiv:2501.01702, section 3.2): no loss on the turns that the environment called wrong.
 
-``L = - sum over turns i of 1[turn i was not answered by an error] x log pi(turn i | what came before)``. The wrong turn and what the
-environment said to it stay in the context, so the turn that mends it is learnt with its cause in sight.
+``L = - sum over turns i of 1[turn i was not answered by an error] x log pi(turn i | what came before)``. The wrong turn and what
+the environment said to it stay in the context, so the turn that mends it is learnt with its cause in sight.
 
 Departure: what the paper has a verifier say is here what the environment recorded as the agent's mistake; its perturbed
 environments are a matter of collecting.

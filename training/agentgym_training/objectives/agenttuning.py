@@ -1,8 +1,8 @@
 """AgentTuning (Zeng et al. 2023, arXiv:2310.12823, equation 1): agent trajectories mixed with general instructions.
 
-The paper minimises ``eta x E_agent[-log pi] + (1 - eta) x E_general[-log pi]`` by drawing each example from either source. Here the
-share of examples is exact over the whole set, and `eta` is the share of the *general* ones, drawn without repetition until all
-were used. The paper's other half, keeping trajectories by their reward, is ``agentgym select --by reward``.
+The paper minimises ``eta x E_agent[-log pi] + (1 - eta) x E_general[-log pi]`` by drawing each example from either source. Here
+the share of examples is exact over the whole set, and `eta` is the share of the *general* ones, drawn without repetition until
+all were used. The paper's other half, keeping trajectories by their reward, is ``agentgym select --by reward``.
 """
 
 import random

@@ -1,7 +1,7 @@
 """C-RLFT of OpenChat (Wang et al. 2023, arXiv:2309.11235, equations 3 to 5): class-conditioned, with coarse weights by source.
 
-``L = - E[r_c(x, y) x log pi(y | x, c)]`` with ``r_c = 1`` for the expert source and ``alpha < 1`` for others, and a class c in the prompt;
-the expert's is asked for afterwards.
+``L = - E[r_c(x, y) x log pi(y | x, c)]`` with ``r_c = 1`` for the expert source and ``alpha < 1`` for others, and a class c in
+the prompt; the expert's is asked for afterwards.
 
 Departure: the expert's class is said by saying nothing, so that any environment plays the policy as an expert.
 """

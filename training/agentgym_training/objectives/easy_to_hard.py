@@ -1,8 +1,8 @@
 """Easy to hard (curriculum learning; Bengio et al. 2009; iTool's warm-up, arXiv:2501.09766): what is easy is learnt first.
 
 Levels are trained on one after the other, each example once an epoch: L is the usual loss, only the order differs. A level is a
-difficulty of the tasks, the levels in the order of their mean number of turns; tasks that have none are put by their number of turns into
-`levels` equal parts.
+difficulty of the tasks, the levels in the order of their mean number of turns; tasks that have none are put by their number of
+turns into `levels` equal parts.
 """
 
 from collections import defaultdict

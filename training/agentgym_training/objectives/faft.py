@@ -1,6 +1,7 @@
-"""Failure-aware fine-tuning (negative-aware training; Wang et al. 2024, arXiv:2402.11651, section 3): learn from both, knowing which.
+"""Failure-aware fine-tuning (negative-aware training; Wang et al. 2024, arXiv:2402.11651, section 3): learn from both.
 
-Good and bad trajectories are trained on alike, ``L = -log pi(actions | task, good or bad)``; the agent is then asked for good ones.
+Good and bad trajectories are trained on alike, ``L = -log pi(actions | task, good or bad)``; the agent is then asked for good
+ones.
 
 Departure: the paper adds a line to both; here a good trajectory has none, so that any environment plays the policy as a good one.
 """

@@ -1,7 +1,7 @@
 """Gradient-mask tuning (Li et al. 2024, arXiv:2406.15330, algorithm 1): only the largest gradients update anything.
 
-Of each tensor the share `keep` of its elements with the largest ``|gradient|`` of the step keeps its gradient, the others have 0. The
-optimizer's moments see the masked gradients; weights whose gradient was 0 from the beginning do not move.
+Of each tensor the share `keep` of its elements with the largest ``|gradient|`` of the step keeps its gradient, the others have 0.
+The optimizer's moments see the masked gradients; weights whose gradient was 0 from the beginning do not move.
 
 The paper accumulates gradients over a number of batches before it masks; a step's batch is that accumulation here.
 """

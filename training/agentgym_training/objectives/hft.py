@@ -1,8 +1,8 @@
 """Half fine-tuning (Hui et al. 2024, arXiv:2404.18466, section 3): half of the parameters stay as they are in each round.
 
-In every layer a random half of the attention's tensors, of the feed-forward network's and of the norms is frozen; where a number is odd,
-the larger half is frozen in every second layer. The halves are drawn from the training's seed: rounds with other seeds train other
-halves. What stands outside of layers (embeddings, the last norm) is trained; the paper freezes none of it either.
+In every layer a random half of the attention's tensors, of the feed-forward network's and of the norms is frozen; where a number
+is odd, the larger half is frozen in every second layer. The halves are drawn from the training's seed: rounds with other seeds
+train other halves. What stands outside of layers (embeddings, the last norm) is trained; the paper freezes none of it either.
 """
 
 import random
@@ -26,7 +26,7 @@ class Hft(Objective):
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and (found := _LAYER.search(name)):
                 groups[int(found[1]), _category(found[2])].append(parameter)
-        rng, odd = random.Random(seed), defaultdict(int)
+        rng, odd = random.Random(seed), defaultdict[str, int](int)
         for (_, category), tensors in sorted(groups.items(), key=lambda item: item[0]):
             half, rest = divmod(len(tensors), 2)
             odd[category] += rest

@@ -1,13 +1,14 @@
 """Intuitive fine-tuning (Hua et al. 2024, arXiv:2405.11870, section 4): the model trains on a mixture with its own predictions.
 
-Temporal residual connection: the embedding of each of the agent's ids is ``(1 - lambda) x gold + lambda x predicted``, the prediction being
-the likeliest id after the gold ones, found without a gradient. Dynamic relation propagation: an id's loss is weighted by what comes
-of it, ``v_t = sum over i >= t of gamma^(i - t) x loss_i``, without a gradient and scaled to mean 1 over the row:
+Temporal residual connection: the embedding of each of the agent's ids is ``(1 - lambda) x gold + lambda x predicted``, the
+prediction being the likeliest id after the gold ones, found without a gradient. Dynamic relation propagation: an id's loss is
+weighted by what comes of it, ``v_t = sum over i >= t of gamma^(i - t) x loss_i``, without a gradient and scaled to mean 1 over
+the row:
 
     L = mean over rows of [sum over t of v_t x w_t x -log pi(t) / number of the row's weighted ids].
 
-This is the authors' public code with its weights propagated from later to earlier ids; embeddings are the model's own instead of a
-frozen copy of them, and lambda is constant.
+This is the authors' public code with its weights propagated from later to earlier ids; embeddings are the model's own instead of
+a frozen copy of them, and lambda is constant.
 """
 
 from dataclasses import dataclass

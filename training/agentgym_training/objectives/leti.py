@@ -1,7 +1,7 @@
 """LeTI (Wang et al. 2023, arXiv:2305.10314, section 2): learn from textual interaction.
 
-Each example is [reward token, instruction, solution, feedback], the feedback only where the solution failed, under the plain loss of
-a language model; iterated in rounds with the policy's own solutions.
+Each example is [reward token, instruction, solution, feedback], the feedback only where the solution failed, under the plain loss
+of a language model; iterated in rounds with the policy's own solutions.
 
 Departures: the reward token is a line in the system message, and a good solution has none, so that any environment plays the
 policy as a good one. The instruction has no loss (it is the environment's and the same in every round). The feedback is what the

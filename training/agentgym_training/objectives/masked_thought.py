@@ -1,8 +1,8 @@
 """Masked Thought (Chen et al. 2024, arXiv:2403.02178, section 3): some of the reasoning's input ids are hidden, the targets stay.
 
-``L = - sum over t of log pi(y_t | x, masked(y_<t))``: each of the agent's own ids is, as an input, replaced with probability p by a random id
-of the vocabulary (the paper's [mask] token and random ids did about alike; a mask token would be a new one to every model). p rises
-from 0 to `p` over the first `warmup` of the training.
+``L = - sum over t of log pi(y_t | x, masked(y_<t))``: each of the agent's own ids is, as an input, replaced with probability p by
+a random id of the vocabulary (the paper's [mask] token and random ids did about alike; a mask token would be a new one to every
+model). p rises from 0 to `p` over the first `warmup` of the training.
 
 Ids that carry no loss, such as requests and answers of tools, are never hidden.
 """

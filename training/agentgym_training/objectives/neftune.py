@@ -1,6 +1,7 @@
 """NEFTune (Jain et al. 2023, arXiv:2310.05914, algorithm 1): noise on the input embeddings while training.
 
-``embedding + alpha / sqrt(L d) x u``, u uniform in [-1, 1], L the row's ids, d the width. L does not count padding, as in the paper.
+``embedding + alpha / sqrt(L d) x u``, u uniform in [-1, 1], L the row's ids, d the width. L does not count padding, as in the
+paper.
 """
 
 from dataclasses import dataclass

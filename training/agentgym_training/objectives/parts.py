@@ -15,8 +15,8 @@ def parts(turn: Turn) -> list[str]:
     """Of each id of an action the part that it belongs to.
 
     Returns:
-        "name" (of a called tool), "argument" (a value in a call), "thought", "text" (what is said beside), or "other" (tags, keys,
-        punctuation, the end of the turn).
+        "name" (of a called tool), "argument" (a value in a call), "thought", "text" (what is said beside), or "other" (tags,
+        keys, punctuation, the end of the turn).
     """
     chat = turn.chat
     text, starts = _places(chat, turn.ids)

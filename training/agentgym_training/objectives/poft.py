@@ -1,7 +1,8 @@
 """PoFT (Fan et al. 2024, arXiv:2412.12865, equation 6): prefer the target model to an aligned one on the same data.
 
-``L = - mean over rows of log sigma(beta x (mean log pi - mean log p_aligned) + gamma)``, means over the row's weighted ids. A row that the aligned
-model finds unlikely pulls less: the gradient's factor is ``sigma(beta (mean log p_aligned - mean log pi) - gamma)``.
+``L = - mean over rows of log sigma(beta x (mean log pi - mean log p_aligned) + gamma)``, means over the row's weighted ids. A row
+that the aligned model finds unlikely pulls less: the gradient's factor is ``sigma(beta (mean log p_aligned - mean log pi) -
+gamma)``.
 
 The aligned model scores the rows once, before the training. Departures: one aligned model, where the paper averages several; with
 ``reference=logged`` it is the one that sampled the trajectories, whose logprobs stand in the store.

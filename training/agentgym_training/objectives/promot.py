@@ -1,11 +1,11 @@
 """ProMoT (Wang et al. 2022, arXiv:2211.00635, section 4): first a soft prompt learns the format, then the model learns the rest.
 
-In the first `share` of the steps only a soft prompt of `length` embeddings before each row is trained, the model is frozen; afterwards only the
-model is, with the prompt frozen before each row. The loss is the usual one. Without the prompt the tuned model keeps more of what it
-knew besides, because the task's format stands in the prompt.
+In the first `share` of the steps only a soft prompt of `length` embeddings before each row is trained, the model is frozen;
+afterwards only the model is, with the prompt frozen before each row. The loss is the usual one. Without the prompt the tuned
+model keeps more of what it knew besides, because the task's format stands in the prompt.
 
-The model is saved without the prompt, and the prompt beside it in ``prompt.safetensors`` ("soft_prompt", (length, d)): samplers play the
-model alone. One optimizer and one learning rate serve both phases; the paper tunes the prompt with a rate of its own.
+The model is saved without the prompt, and the prompt beside it in ``prompt.safetensors`` ("soft_prompt", (length, d)): samplers
+play the model alone. One optimizer and one learning rate serve both phases; the paper tunes the prompt with a rate of its own.
 """
 
 from dataclasses import dataclass

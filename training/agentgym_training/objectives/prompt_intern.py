@@ -1,10 +1,10 @@
 """PromptIntern (Zou et al. 2024, arXiv:2407.02211, section 3): the documentation in the prompt is phased out while it is learnt.
 
-In phase s of S the prompt has the share ``1 - s / (S - 1)`` of its documentation, the last phase none of it: what was told in every
-prompt stands in the weights afterwards.
+In phase s of S the prompt has the share ``1 - s / (S - 1)`` of its documentation, the last phase none of it: what was told in
+every prompt stands in the weights afterwards.
 
-Departures: the documentation is the system message, shortened by lines from its end; the paper compresses it with another model and
-drops examples too. The trajectories are dealt out among the phases, so that the training is no longer than a plain one.
+Departures: the documentation is the system message, shortened by lines from its end; the paper compresses it with another model
+and drops examples too. The trajectories are dealt out among the phases, so that the training is no longer than a plain one.
 """
 
 from collections.abc import Iterable, Sequence

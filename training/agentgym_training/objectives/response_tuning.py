@@ -1,7 +1,7 @@
 """Response tuning (An & Kim 2024, arXiv:2410.02465): the loss of instruction tuning, without the instruction.
 
-``L = -log pi(response)``: what the agent is told in system and user messages is emptied, so that only the distribution of responses is
-learnt. What tools answer stays: an agent's later turns are responses to it.
+``L = -log pi(response)``: what the agent is told in system and user messages is emptied, so that only the distribution of
+responses is learnt. What tools answer stays: an agent's later turns are responses to it.
 """
 
 from collections.abc import Iterable

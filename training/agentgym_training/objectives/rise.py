@@ -1,12 +1,12 @@
 """RISE (Qu et al. 2024, arXiv:2407.18219, equations 4 and 5): attempts at one task become a dialogue in which the agent improves.
 
-From attempts with rewards r_1, r_2, ... comes one conversation: task, attempt, feedback, attempt, ... The loss is reward-weighted:
-``L = - sum over attempts k of exp(r_k / tau) x log pi(attempt k | all before)``, here with weights divided by ``exp(best / tau)``, so that the
-best attempt has weight 1.
+From attempts with rewards r_1, r_2, ... comes one conversation: task, attempt, feedback, attempt, ... The loss is
+reward-weighted: ``L = - sum over attempts k of exp(r_k / tau) x log pi(attempt k | all before)``, here with weights divided by
+``exp(best / tau)``, so that the best attempt has weight 1.
 
-Departures: the attempts are those of the run, worst first, instead of on-policy turns with an oracle's relabelling; only an attempt
-that is better than all before it has a weight; equal rewards are tried once. A failed attempt without any better one is left out.
-Attempts may have several turns.
+Departures: the attempts are those of the run, worst first, instead of on-policy turns with an oracle's relabelling; only an
+attempt that is better than all before it has a weight; equal rewards are tried once. A failed attempt without any better one is
+left out. Attempts may have several turns.
 """
 
 import math

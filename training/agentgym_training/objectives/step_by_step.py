@@ -1,8 +1,8 @@
 """Distilling step by step (Hsieh et al. 2023, arXiv:2305.02301, equation 4) and MORepair (Yang et al. 2024, arXiv:2404.12636).
 
-Two tasks from one example: to act, and to give the rationale. ``L = L_act + lambda x L_rationale``, each a mean over its own tokens, divided
-by ``1 + lambda``. What is asked for is said by a prefix in the paper; here acting is asked for by saying nothing, so that any
-environment plays the policy, and costs no tokens for thoughts.
+Two tasks from one example: to act, and to give the rationale. ``L = L_act + lambda x L_rationale``, each a mean over its own
+tokens, divided by ``1 + lambda``. What is asked for is said by a prefix in the paper; here acting is asked for by saying nothing,
+so that any environment plays the policy, and costs no tokens for thoughts.
 
 The rationale is the thought of a message. Trajectories without thoughts give the first task alone.
 """

@@ -3,8 +3,8 @@
 Weights of a turn: 0 for an erroneous call (the paper's MAE); otherwise 1, and for key tokens ``min(others / keys, maximum)``
 where keys and others count the turn's ids (PKT).
 
-Departures: key tokens are those of the tool's name and of argument values; the paper raises, of the name, the first token and those
-after a prefix that it shares with other tools. Its code divides by the sum of weights, here the normaliser is that of all
+Departures: key tokens are those of the tool's name and of argument values; the paper raises, of the name, the first token and
+those after a prefix that it shares with other tools. Its code divides by the sum of weights, here the normaliser is that of all
 objectives. The third part, a reward by error category, is ``agentgym train rl --reward errors``.
 """
 

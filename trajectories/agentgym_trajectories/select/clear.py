@@ -1,12 +1,13 @@
-"""CLEAR (Chen & Mueller 2024, arXiv:2403.12776): drop what a model has little confidence in; replace what another attempt does better.
+"""CLEAR (Chen & Mueller 2024, arXiv:2403.12776): drop what a model is unsure of; replace what another attempt does better.
 
-The paper's confidence (BSDetector) is a mixture of observed consistency, how much k samples of the model agree with the answer, and of
-the model's own reflection. Here it is the consistency alone, in closed form: the probability that a sample equals the turn, ``p(turn) = exp(sum
-of log p(id))``, which exact agreement tends to as k grows. A trajectory is as sure as its least sure turn.
+The paper's confidence (BSDetector) is a mixture of observed consistency, how much k samples of the model agree with the answer,
+and of the model's own reflection. Here it is the consistency alone, in closed form: the probability that a sample equals the
+turn, ``p(turn) = exp(sum of log p(id))``, which exact agreement tends to as k grows. A trajectory is as sure as its least sure
+turn.
 
-Auto-filter: those under the quantile ``1 - keep`` of confidence are dropped (the paper: under the median). Auto-correct: where another
-attempt at the same task is preferred with confidence ``c' / (c + c') >= better``, it replaces this one. The paper has the tuned model write
-the replacement, one-turn; attempts that were recorded work with many turns too.
+Auto-filter: those under the quantile ``1 - keep`` of confidence are dropped (the paper: under the median). Auto-correct: where
+another attempt at the same task is preferred with confidence ``c' / (c + c') >= better``, it replaces this one. The paper has the
+tuned model write the replacement, one-turn; attempts that were recorded work with many turns too.
 """
 
 import math

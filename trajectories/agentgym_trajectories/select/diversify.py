@@ -1,7 +1,8 @@
 """Diversify and Conquer (Yu et al. 2024, arXiv:2409.11378): k-means first, then samples of the clusters that prove good.
 
-In each of `rounds` rounds a part of the budget is drawn, from cluster j with weight ``w_j``; what was drawn is scored, and the weights become
-``w_j x s_j``, normalised, with ``s_j`` the mean score of cluster j's draws. Clusters of noise are drawn from less and less.
+In each of `rounds` rounds a part of the budget is drawn, from cluster j with weight ``w_j``; what was drawn is scored, and the
+weights become ``w_j x s_j``, normalised, with ``s_j`` the mean score of cluster j's draws. Clusters of noise are drawn from less
+and less.
 
 Departures: the paper trains a model each round and scores its answers against the gold ones (by perplexity, a reward model or a
 judge); here one model scores the gold ones, ``s = exp(mean log p(id))``, the perplexity variant without training in between.

@@ -1,7 +1,7 @@
 """EDGE (Zhang et al. 2025, arXiv:2502.12494): keep what a guideline helps least with, since the guideline does not cover it.
 
-``guideline effectiveness = mean log p(actions | guideline, task) - mean log p(actions | task)``; the lowest are kept: they carry what is not in the
-guideline yet.
+``guideline effectiveness = mean log p(actions | guideline, task) - mean log p(actions | task)``; the lowest are kept: they carry
+what is not in the guideline yet.
 
 Departure: the paper measures the effect on rewards of rolled-out episodes; this is the effect on the likelihood of recorded ones.
 """

@@ -1,7 +1,7 @@
 """GRAPE (Zhang et al. 2025, arXiv:2502.04194): of several answers keep the one that the model to be trained finds most likely.
 
-``argmax over the task's answers y of mean log p(id of y)``, normalised by length, under the model before training: what is near to what it would
-say itself is learnt with the least change.
+``argmax over the task's answers y of mean log p(id of y)``, normalised by length, under the model before training: what is near
+to what it would say itself is learnt with the least change.
 """
 
 from collections import defaultdict

@@ -1,8 +1,8 @@
 """A distilled judge: a small classifier learns from a few judged trajectories, and judges all others.
 
-Labels come from people, a strong model or a verifier, for as many trajectories as one can pay; a logistic regression over word n-grams
-learns them, as quality filters of pre-training data do (GPT-3's, Brown et al. 2020, appendix A). With a model it also sees how sure
-that is of the agent's turns: mean, least and last, in nats.
+Labels come from people, a strong model or a verifier, for as many trajectories as one can pay; a logistic regression over word
+n-grams learns them, as quality filters of pre-training data do (GPT-3's, Brown et al. 2020, appendix A). With a model it also
+sees how sure that is of the agent's turns: mean, least and last, in nats.
 """
 
 import json

@@ -1,7 +1,8 @@
-"""Instruction Mining (Cao et al. 2023, arXiv:2307.06290): predict from cheap indicators the loss that a model tuned on an example has.
+"""Instruction Mining (Cao et al. 2023, arXiv:2307.06290): predict a tuned model's loss from cheap indicators.
 
-``log loss = 1.0694 - 0.1498 Rew + 8.257e-5 Len - 0.9350 Knn_6``, the paper's fitted rule; what has the least predicted loss is kept. Rew is a reward
-model's score (here the recorded reward), Len the answer's ids, Knn_6 the distance to the sixth nearest neighbour among embeddings.
+``log loss = 1.0694 - 0.1498 Rew + 8.257e-5 Len - 0.9350 Knn_6``, the paper's fitted rule; what has the least predicted loss is
+kept. Rew is a reward model's score (here the recorded reward), Len the answer's ids, Knn_6 the distance to the sixth nearest
+neighbour among embeddings.
 
 The coefficients were fitted on general instructions with other embeddings; the paper's search for the best number of examples is
 left to ``agentgym compare``.

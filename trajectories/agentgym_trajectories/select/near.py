@@ -1,4 +1,4 @@
-"""Keep one of nearly equal trajectories (MinHash with locality-sensitive hashing; Broder 1997; Lee et al. 2022, arXiv:2107.06499)."""
+"""Keep one of nearly equal trajectories: MinHash with locality-sensitive hashing (Lee et al. 2022, arXiv:2107.06499)."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

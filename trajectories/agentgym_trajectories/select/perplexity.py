@@ -1,7 +1,7 @@
-"""Perplexity (Marion et al. 2023, "When Less is More", arXiv:2309.04564): keep what a model finds likely, unlikely, or in between.
+"""Perplexity (Marion et al. 2023, arXiv:2309.04564): keep what a model finds likely, unlikely, or in between.
 
-``perplexity = exp(- mean log p(id))`` over the agent's own ids, each given all before it. A trajectory that is wrong somewhere is a surprise to a
-model that knows the task a little; to one that does not, everything is.
+``perplexity = exp(- mean log p(id))`` over the agent's own ids, each given all before it. A trajectory that is wrong somewhere is
+a surprise to a model that knows the task a little; to one that does not, everything is.
 """
 
 from collections.abc import Sequence
@@ -26,5 +26,5 @@ class Perplexity(ByModel):
         logps = mean_logprobs(self.scorer, items)
         if self.part == "middle":
             rank = np.argsort(np.argsort(logps))
-            return -np.abs(rank - (len(rank) - 1) / 2)
+            return np.asarray(-np.abs(rank - (len(rank) - 1) / 2))
         return logps if self.part == "low" else -logps

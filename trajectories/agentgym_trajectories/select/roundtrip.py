@@ -1,7 +1,7 @@
 """Round trip: the request has to be found again in what was done for it (back-translation; Li et al. 2023, arXiv:2308.06259).
 
-``score = mean log p(request | what was done) - mean log p(request | nothing)`` under a model that reads what was done as a user's message and writes
-the request as its answer. What was done for another request, or for none, tells nothing of this one.
+``score = mean log p(request | what was done) - mean log p(request | nothing)`` under a model that reads what was done as a user's
+message and writes the request as its answer. What was done for another request, or for none, tells nothing of this one.
 
 Departure: the paper trains a model for the way back; here any model serves that can tell what it read.
 """

@@ -3,8 +3,8 @@
 For each task the first own attempt that succeeded, as the environment's verdict or a judge's has it, stands in for the gold
 trajectory: it says the same in the model's own words, so less of the model has to change. Tasks without one keep the gold.
 
-The paper asks a judge for equivalence with the gold and has the model rephrase the gold where its own answer is wrong; the second step
-is left out.
+The paper asks a judge for equivalence with the gold and has the model rephrase the gold where its own answer is wrong; the second
+step is left out.
 """
 
 from collections import defaultdict

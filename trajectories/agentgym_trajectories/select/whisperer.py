@@ -1,10 +1,11 @@
 """Data Whisperer (Wang et al. 2025, arXiv:2505.12212): a good example is one that helps as a demonstration. Nothing is trained.
 
-``score(x) = mean over queries q of [mean log p(q's actions | demonstration x) - mean log p(q's actions)]``, queries drawn from the same set.
+``score(x) = mean over queries q of [mean log p(q's actions | demonstration x) - mean log p(q's actions)]``, queries drawn from
+the same set.
 
 Departures: the paper has the model answer the queries after several demonstrations, scores the answers, and divides the score
-among the demonstrations by attention; with one demonstration at a time there is nothing to divide, and a likelihood says more than a
-right or wrong answer of a small model.
+among the demonstrations by attention; with one demonstration at a time there is nothing to divide, and a likelihood says more
+than a right or wrong answer of a small model.
 """
 
 from collections.abc import Sequence
