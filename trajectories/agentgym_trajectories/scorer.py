@@ -28,11 +28,13 @@ class Scorer:
 
     Attributes:
         chat: The tokenizer's template and dialect.
-        tokens: How many ids were read so far: what it cost.
+        total: How many ids all scorers of this process have read: what they cost.
     """
 
+    total = 0
+
     def __init__(self, model: Any, tokenizer: Any) -> None:
-        self.model, self.chat, self.tokens = model.eval(), Chat(tokenizer), 0
+        self.model, self.chat = model.eval(), Chat(tokenizer)
 
     def rows(self, example: Trajectory | Example) -> list[Row]:
         """The rows of a trajectory as this model reads it."""
@@ -76,7 +78,7 @@ class Scorer:
             longest = len(ids[order[start]])
             numbers = order[start : start + max(1, room // longest)]
             start += len(numbers)
-            self.tokens += sum(len(ids[n]) for n in numbers)
+            Scorer.total += sum(len(ids[n]) for n in numbers)
             batch = torch.tensor([[*ids[n], *[0] * (longest - len(ids[n]))] for n in numbers], device=self.model.device)
             with torch.inference_mode():
                 yield (
