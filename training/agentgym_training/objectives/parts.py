@@ -45,8 +45,8 @@ def parts(turn: Turn) -> list[str]:
                 mark("argument", found, len(value))
                 at = found + len(value)
         at = start + len(call.raw)
-    ends = [*starts[1:], len(text)]
-    return [PARTS[min(marks[a:b], default=len(PARTS) - 1)] for a, b in zip(starts, ends, strict=True)]
+    ends = [*starts[1:], len(text)]  # an id that only ends a character belongs where that character does
+    return [PARTS[min(marks[a:b] or marks[max(0, a - 1) : a], default=len(PARTS) - 1)] for a, b in zip(starts, ends, strict=True)]
 
 
 def _places(chat: Chat, ids: Sequence[int]) -> tuple[str, list[int]]:
