@@ -23,13 +23,19 @@ class Near(Selector[Trajectory]):
     similarity: float = 0.9
     words: int = 3
 
+    def __post_init__(self) -> None:
+        if not 0 < self.similarity <= 1 or self.words < 1:
+            raise UserError("near takes a similarity over 0 and up to 1, and n-grams of at least one word")
+
     def __call__(self, items: Iterable[Trajectory], drop: Drop[Trajectory]) -> Iterator[Trajectory]:
         """Stream; of each kept trajectory a sketch is remembered."""
         try:
             from datasketch import MinHash, MinHashLSH
         except ImportError as error:
             raise UserError(extra("datasketch")) from error
-        index, kept = MinHashLSH(threshold=self.similarity, num_perm=PERMUTATIONS), dict[str, tuple[MinHash, int]]()
+        # Candidates are compared below, so the index is to miss few rather than to find few.
+        index = MinHashLSH(threshold=min(self.similarity, 0.9), num_perm=PERMUTATIONS, weights=(0.1, 0.9))
+        kept = dict[str, tuple[MinHash, int]]()
         for t in items:
             sketch = MinHash(num_perm=PERMUTATIONS)
             sketch.update_batch([gram.encode() for gram in self._grams(t)])
