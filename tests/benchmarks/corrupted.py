@@ -157,25 +157,30 @@ def corpus(out: Path, size: Size, seed: int) -> dict[tuple[str, int], str]:
     truth_file, rng = out / "truth.json", random.Random(seed)
     if not truth_file.exists():
         truth = []
-        tasks = choose_tasks(ENV, {}, "train", size.trusted, size.corpus)
         with closing(make(ENV)) as made, Store(out / "corpus", create=True) as store:
             env = made.unwrapped
-            for task in tasks:
+            for task in choose_tasks(ENV, {}, "train", size.trusted, size.corpus):
                 right = gold(env, task)
                 for sample in range(2):
-                    kind = rng.choice(KINDS) if rng.random() < SHARE else ""
-                    episode, true = played(env, task, right, sample)
-                    for tried in itertools.count():
-                        if not kind or not true:
-                            break
-                        kind = kind if tried % 20 < 19 else rng.choice(KINDS)  # some episodes cannot be spoilt in each way
-                        env.reset(options={"task": task})
-                        if changed := corrupt(env, right, kind, rng):
-                            episode, true = played(env, task, changed, sample)
+                    episode, kind = attempt(env, task, right, sample, rng)
                     store.add(episode)
                     truth.append([task.id, sample, kind])
         truth_file.write_text(json.dumps(truth))
     return {(task, sample): kind for task, sample, kind in json.loads(truth_file.read_text())}
+
+
+def attempt(env: Any, task: Task, right: Sequence[Message], sample: int, rng: random.Random) -> tuple[Episode, str]:
+    """An attempt, corrupted with probability `SHARE`, and what is wrong with it."""
+    kind = rng.choice(KINDS) if rng.random() < SHARE else ""
+    episode, true = played(env, task, right, sample)
+    for tried in itertools.count():
+        if not kind or not true:
+            return episode, kind
+        kind = kind if tried % 20 < 19 else rng.choice(KINDS)  # some episodes cannot be spoilt in each way
+        env.reset(options={"task": task})
+        if changed := corrupt(env, right, kind, rng):
+            episode, true = played(env, task, changed, sample)
+    raise AssertionError("some change makes every episode fail")
 
 
 # ---- the comparison --------------------------------------------------------------------------------------------------

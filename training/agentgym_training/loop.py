@@ -56,8 +56,8 @@ class Loop:
         """Carry out all rounds.
 
         Returns:
-            ``rounds`` (of each ``success`` on validation tasks, ``sampled_tokens``, its ``pairs`` and the own ``successes``
-            learnt from), ``start`` (success before),
+            ``rounds`` (of each ``success`` on validation tasks, ``sampled_tokens``, its ``pairs`` and the own ``successes``,
+            failures too where the recipe says so, that are learnt from), ``start`` (success before),
             ``best`` (the round whose policy is kept), ``success`` on test tasks of the first and the best policy, ``policy``.
         """
         self._same_recipe()
