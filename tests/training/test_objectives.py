@@ -505,3 +505,51 @@ def test_a_resumed_training_has_the_same_objectives(nano_dir, weighted, tmp_path
     assert [line["step"] for line in logged(tmp_path)] == [1, 2]
     with pytest.raises(UserError, match="had other objectives"):
         train_sft(nano_dir, weighted, tmp_path, config.model_copy(update={"objectives": ()}), resume=True)
+
+
+# ---- thinking over several turns in one pass -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def thoughtful(nano_chat):
+    """Four turns of thought under a template that shows the last thought alone: as many rows, and the same in one."""
+    usual = nano_chat.tokenizer.chat_template
+    told = "{% if message.reasoning_content %}"
+    nano_chat.tokenizer.chat_template = usual.replace(told, told.replace(" %}", " and loop.last %}"))
+    turns = [msgspec.structs.replace(CALL, thinking=f"Hm, {i}.") for i in range(3)]
+    given = [spoken(*turns, msgspec.structs.replace(DONE, thinking="So.")), spoken(DONE, task="short")]
+    try:
+        yield [training_rows(given, nano_chat.tokenizer, objectives=parse(o)) for o in ([], ["single-pass"])]
+    finally:
+        nano_chat.tokenizer.chat_template = usual
+
+
+def test_one_pass_has_the_gradients_of_several(trainer, thoughtful):
+    several, single = thoughtful
+    assert (len(several), len(single)) == (5, 2)
+    assert len(single[0].input_ids) < 0.7 * sum(len(r.input_ids) for r in several[:4])
+    assert single[0].trained == sum(r.trained for r in several[:4])
+    assert single[1] == several[4]
+    found = []
+    for given in thoughtful:
+        made = trainer(given)
+        made.model.double()
+        loss = made.compute_loss(
+            made.model, {k: v.double() if k == "attention_mask" else v for k, v in batch_of(made, len(given)).items()}
+        )
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in made.model.parameters())])
+    assert found[0][0].item() == pytest.approx(found[1][0].item(), rel=1e-6)
+    for one, other in zip(*found, strict=True):
+        assert (one - other).norm() <= 1e-5 * one.norm()
+
+
+def test_noise_goes_with_one_pass_and_what_reads_from_left_to_right_does_not(trainer, thoughtful):
+    _, single = thoughtful
+    quiet, plain = trainer(single, "neftune:alpha=0"), trainer(single)
+    losses = [m.compute_loss(m.model, batch_of(m, 2)).item() for m in (quiet, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for spec in ("ift", "promot"):
+        made = trainer(single, spec)
+        with pytest.raises(UserError, match="leave single"):
+            made.compute_loss(made.model, batch_of(made, 2))

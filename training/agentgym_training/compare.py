@@ -161,9 +161,14 @@ class Comparison:
             output.say(f"Training on {len(used)}: {variant.name}.")
             trained = self._train(variant, used)
             output.say(f"Judging: {variant.name}.")
-            measured = self.judge(folder / "policy", output)
-            cost = (selected["seconds"], selected["tokens"], trained["seconds"], int(trained["tokens"]))
-            result = Result(variant.name, len(kept), len(used), *measured, *cost)
+            success, low, high = self.judge(folder / "policy", output)
+            result = Result(
+                *(variant.name, len(kept), len(used), success, low, high),
+                select_seconds=selected["seconds"],
+                scored_tokens=selected["tokens"],
+                train_seconds=trained["seconds"],
+                trained_tokens=int(trained["tokens"]),
+            )
             file.write_text(json.dumps(asdict(result)))
         return Result(**json.loads(file.read_text()))
 

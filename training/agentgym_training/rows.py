@@ -61,7 +61,7 @@ def training_rows(
         examples = objective.examples(examples)
     made: list[Row] = []
     episode, seen, leaves = None, set[int](), set[int]()
-    for example in examples:
+    for number, example in enumerate(examples):
         t = example.trajectory
         if t.episode is not episode or t.leaf.id in leaves:  # the same path again is meant again
             episode, seen, leaves = t.episode, set(), set()
@@ -70,7 +70,7 @@ def training_rows(
         if fitting:
             seen.update(n.id for n in t.actions)
             leaves.add(t.leaf.id)
-        made += fitting
+        made += [replace(r, source=number) for r in fitting]
     for objective in objectives:
         made = objective.rows(made)
     return made

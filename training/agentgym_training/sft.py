@@ -18,7 +18,7 @@ from trl import SFTConfig, SFTTrainer
 from agentgym import UserError
 
 from .base import Training, fit, open_model, pad_id
-from .batches import padded
+from .batches import branched, padded
 from .losses import action_logps
 from .objectives import Batch, Objective, Scored, parse
 from .rows import Row
@@ -67,7 +67,8 @@ def train_sft(model_dir: Path, rows: Sequence[Row], out_dir: Path, config: Sft, 
         raise UserError("loss weights are finite and at least 0: mend the objective that wrote others")
     objectives = parse(config.objectives)
     model, tokenizer = open_model(model_dir)
-    usual = all(w in (0.0, 1.0) for r in rows for w in r.weights) and not any(o.has("inputs", "loss") for o in objectives)
+    usual = all(w in (0.0, 1.0) for r in rows for w in r.weights) and all(r.parents is None for r in rows)
+    usual = usual and not any(o.has("inputs", "loss") for o in objectives)
     out_dir = Path(out_dir)
 
     def finish(trained: Any) -> None:
@@ -80,7 +81,7 @@ def train_sft(model_dir: Path, rows: Sequence[Row], out_dir: Path, config: Sft, 
         model,
         tokenizer,
         Collator(rows, pad_id(tokenizer)),
-        rows=[(r.input_ids, r.weights, r.logprobs, r.stage) for r in rows],
+        rows=[(r.input_ids, r.weights, r.logprobs, r.stage, r.parents) for r in rows],
         lengths=[len(r.input_ids) for r in rows],
         stages=[r.stage for r in rows],
         callbacks=[_Gradients(objectives)] if any(o.has("gradients") for o in objectives) else [],
@@ -114,17 +115,25 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
         batch = Batch(inputs["input_ids"], **extra, progress=self.state.global_step / max(1, self.state.max_steps))
         if self.usual and (torch.cuda.is_available() or return_outputs):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        given = {k: inputs[k] for k in ("input_ids", "position_ids")}
+        given: dict[str, torch.Tensor] = {k: v for k, v in inputs.items() if k in ("input_ids", "position_ids", "attention_mask")}
         for objective in self.objectives:
             given = objective.inputs(model, given, batch)
-        weights, length = batch.weights[:, 1:], batch.input_ids.shape[1]
-        columns = (weights != 0).any(0).nonzero()[:, 0]  # positions that predict an id with a weight in some row
-        before = given["position_ids"].shape[1] - length  # what an objective put before the rows
-        logits = model(**given, use_cache=False, logits_to_keep=columns + before).logits
-        weights = weights[:, columns]
-        logps = action_logps(logits, batch.input_ids[:, 1:][:, columns], weights != 0)
+        columns = 1 + (batch.weights[:, 1:] != 0).any(0).nonzero()[:, 0]  # of ids that have a weight in some row
+        logits = self._logits(model, given, inputs.get("parents"), columns, batch.input_ids.shape[1])
+        weights = batch.weights[:, columns]
+        logps = action_logps(logits, batch.input_ids[:, columns], weights != 0)
         tokens = (weights != 0).sum() if num_items_in_batch is None else num_items_in_batch
-        return self.loss(Scored(logps, batch.ref_logps[:, 1:][:, columns], weights, tokens))
+        return self.loss(Scored(logps, batch.ref_logps[:, columns], weights, tokens))
+
+    def _logits(self, model: Any, given: Any, parents: torch.Tensor | None, columns: torch.Tensor, length: int) -> torch.Tensor:
+        """What the model says at those positions that predict the ids in `columns`, (R, C, V)."""
+        before = given["position_ids"].shape[1] - length  # what an objective put before the rows
+        if parents is None:
+            found: torch.Tensor = model(**given, use_cache=False, logits_to_keep=columns - 1 + before).logits
+            return found
+        kept, place = torch.unique(parents[:, columns], return_inverse=True)
+        logits: torch.Tensor = model(**given, use_cache=False, logits_to_keep=kept).logits
+        return logits.gather(1, place[..., None].expand(-1, -1, logits.shape[2]))
 
 
 class _Gradients(transformers.TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
@@ -152,10 +161,10 @@ class Collator:
         self.tokens = 0
 
     def __call__(self, batch: Sequence[dict[str, int]]) -> dict[str, torch.Tensor]:
-        """``input_ids``, ``labels``, ``position_ids``, ``weights`` and ``ref_logps``, each (R, L), and ``lengths`` (R,)."""
+        """``input_ids``, ``labels``, ``position_ids``, ``weights``, ``ref_logps`` (R, L), ``lengths`` (R,); see `branched`."""
         rows = [self.rows[b["row"]] for b in batch]
         lengths = torch.tensor([len(r.input_ids) for r in rows])
         self.tokens += int(lengths.sum())
         made = padded(rows, self.pad)
         labels = made["input_ids"].masked_fill(made.pop("completion_mask") == 0, IGNORED)
-        return made | {"labels": labels, "lengths": lengths}
+        return made | branched(rows) | {"labels": labels, "lengths": lengths}

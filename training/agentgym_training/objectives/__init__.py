@@ -23,6 +23,7 @@ from .promot import Promot
 from .prompt_intern import PromptIntern
 from .response_tuning import ResponseTuning
 from .rise import Rise
+from .single_pass import SinglePass
 from .step_by_step import StepByStep
 from .tl_training import TlTraining
 
@@ -46,6 +47,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "promot": Promot,
     "hft": Hft,
     "gmt": Gmt,
+    "single-pass": SinglePass,
 }
 
 

@@ -30,6 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agentgym import UserError
 from agentgym_trajectories.rows import Example, Row, Turn
 
 
@@ -120,6 +121,14 @@ def embedded(model: Any, inputs: dict[str, Tensor]) -> Tensor:
 
 
 def instead(inputs: dict[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
-    """`inputs` with these embeddings instead of ids; positions are counted anew where there are more."""
-    positions = torch.arange(embeddings.shape[1], device=embeddings.device).expand(len(embeddings), -1)
-    return {"inputs_embeds": embeddings, "position_ids": positions}
+    """`inputs` with these embeddings instead of ids; where there are more of them, positions are counted anew.
+
+    Raises:
+        UserError: there are more of them, before rows that branch.
+    """
+    others = {k: v for k, v in inputs.items() if k not in ("input_ids", "inputs_embeds")}
+    if embeddings.shape[1] > inputs["position_ids"].shape[1]:
+        if "attention_mask" in inputs:
+            raise UserError("no prompt can be put before rows that branch: leave single-pass or promot away")
+        others["position_ids"] = torch.arange(embeddings.shape[1], device=embeddings.device).expand(len(embeddings), -1)
+    return others | {"inputs_embeds": embeddings}
