@@ -1,10 +1,10 @@
-"""Single-pass training of thinking over several turns (One-Pass to Reason, Goru et al. 2025, arXiv:2504.18246): duplicated ids and a mask.
+"""Thinking over several turns, trained in a single pass (One-Pass to Reason, Goru et al. 2025, arXiv:2504.18246).
 
-A template that drops earlier thoughts gives one sequence for each turn: history without thoughts, then this turn's thought and
-answer. Read one by one, T turns cost T histories. Here all sequences of a trajectory are one row, the tree of their prefixes:
-what they share stands there once, what differs (a turn with its thought, and the same turn without it, as history) stands there
-twice, each id sees only the ids that it comes from, and its position counts these. Loss and gradients are those of the several
-sequences.
+Ids are duplicated and masked. A template that drops earlier thoughts gives one sequence for each turn: history without thoughts,
+then this turn's thought and answer. Read one by one, T turns cost T histories. Here all sequences of a trajectory are one row,
+the tree of their prefixes: what they share stands there once, what differs (a turn with its thought, and the same turn without
+it, as history) stands there twice, each id sees only the ids that it comes from, and its position counts these. Loss and
+gradients are those of the several sequences.
 
 It needs attention that takes a mask: full attention (``sdpa`` or ``eager``), no sliding windows, no recurrent states.
 """
