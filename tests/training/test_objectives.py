@@ -450,6 +450,8 @@ def test_hft_trains_half_of_each_layer(nano_dir, weighted, tmp_path):
         assert sum("mlp." in n for n in kept) == 3  # of six
         assert not any("embed" in n for n in kept)
     assert halves[0] != halves[1]
+    with pytest.raises(UserError, match="no layers"):
+        parse(["hft"])[0].prepare(torch.nn.Linear(2, 2), 0)
 
 
 def test_gmt_keeps_the_largest_gradients(trainer, weighted):

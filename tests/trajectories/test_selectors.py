@@ -233,6 +233,8 @@ def test_shares_and_models_are_checked(nano_dir: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             parse(spec, SELECTORS)
+    with pytest.raises(UserError, match=r"needs a-library: pip install 'agentgym\[select\]'"):
+        ranked.library("no.such.module", "a-library")
     with pytest.raises(UserError, match="no model directory"):
         kept("perplexity:model=/nowhere", [told("a")])
     assert open_scorer(nano_dir) is open_scorer(nano_dir)

@@ -6,7 +6,7 @@ same. By default a weight stands only on what the agent wrote, its end of turn i
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agentgym.tokens import Chat, Conversation
@@ -84,7 +84,7 @@ class Turn:
 Weigh = Callable[[Turn], Sequence[float]]  # m factors of the ids' weights
 
 
-def rows(example: Trajectory | Example, chat: Chat, seen: Sequence[int] | set[int] = (), weigh: Weigh | None = None) -> list[Row]:
+def rows(example: Trajectory | Example, chat: Chat, seen: Container[int] = (), weigh: Weigh | None = None) -> list[Row]:
     """The rows of one trajectory: one for each branch of tokens in which something has a weight.
 
     Args:

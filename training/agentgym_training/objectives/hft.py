@@ -11,9 +11,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+from agentgym import UserError
+
 from .base import Objective
 
-_LAYER = re.compile(r"\.layers?\.(\d+)\.(.+)")
+_LAYER = re.compile(r"\.(?:layers?|blocks?|h)\.(\d+)\.(.+)")
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,17 @@ class Hft(Objective):
     """Train half of the tensors of each layer."""
 
     def prepare(self, model: Any, seed: int) -> None:
-        """Freeze the other half."""
+        """Freeze the other half.
+
+        Raises:
+            UserError: the model's layers are called otherwise than layers of transformers are.
+        """
         groups: dict[tuple[int, str], list[Any]] = defaultdict(list)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and (found := _LAYER.search(name)):
                 groups[int(found[1]), _category(found[2])].append(parameter)
+        if not groups:
+            raise UserError("hft finds no layers in this model: train it without")
         rng, odd = random.Random(seed), defaultdict[str, int](int)
         for (_, category), tensors in sorted(groups.items(), key=lambda item: item[0]):
             half, rest = divmod(len(tensors), 2)

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agentgym import UserError
 from agentgym_trajectories.scorer import Floats
-from agentgym_trajectories.select.ranked import ByModel, embeddings, extra, mean_logprobs
+from agentgym_trajectories.select.ranked import ByModel, embeddings, library, mean_logprobs
 from agentgym_trajectories.tree import Trajectory
 
 
@@ -29,12 +28,9 @@ class Diversify(ByModel):
 
     def scores(self, items: Sequence[Trajectory]) -> Floats:
         """1 for what was drawn, 0 for the rest."""
-        try:
-            from sklearn.cluster import KMeans
-        except ImportError as error:
-            raise UserError(extra("scikit-learn")) from error
+        clustering = library("sklearn.cluster", "scikit-learn")
         count = min(self.clusters, len(items))
-        cluster = KMeans(count, n_init=4, random_state=self.seed).fit_predict(embeddings(self.scorer, items))
+        cluster = clustering.KMeans(count, n_init=4, random_state=self.seed).fit_predict(embeddings(self.scorer, items))
         quality, rng = np.exp(mean_logprobs(self.scorer, items)), np.random.default_rng(self.seed)
         weights, drawn = np.full(count, 1 / count), np.zeros(len(items))
         budget = max(1, round(self.keep * len(items)))

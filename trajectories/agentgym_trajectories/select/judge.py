@@ -17,7 +17,7 @@ from agentgym import UserError
 from agentgym_trajectories.rewrite import transcript
 from agentgym_trajectories.scorer import Floats, open_scorer
 from agentgym_trajectories.select.base import Drop, Selector
-from agentgym_trajectories.select.ranked import extra
+from agentgym_trajectories.select.ranked import library
 from agentgym_trajectories.tree import Trajectory
 
 
@@ -45,32 +45,29 @@ class Judge(Selector[Trajectory]):
 
     def _good(self, items: list[Trajectory], labels: list[bool | None]) -> Floats:
         """The probability of being good, (n,)."""
-        try:
-            from sklearn.linear_model import LogisticRegression
-        except ImportError as error:
-            raise UserError(extra("scikit-learn")) from error
         judged = [i for i, label in enumerate(labels) if label is not None]
         if len({labels[i] for i in judged}) < 2:
             raise UserError(
                 f"{self.labels} has to label good and bad trajectories of this run: it labels {len(judged)}, all alike"
             )
         features = self._features(items)
-        teacher = LogisticRegression(max_iter=2000, class_weight="balanced").fit(features[judged], [labels[i] for i in judged])
+        models = library("sklearn.linear_model", "scikit-learn")
+        teacher = models.LogisticRegression(max_iter=2000, class_weight="balanced").fit(
+            features[judged], [labels[i] for i in judged]
+        )
         return np.asarray(teacher.predict_proba(features)[:, 1])
 
     def _features(self, items: list[Trajectory]) -> Any:
-        from scipy.sparse import csr_matrix, hstack
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.preprocessing import StandardScaler
-
-        words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, token_pattern=r"\S+").fit_transform(
+        text = library("sklearn.feature_extraction.text", "scikit-learn")
+        words = text.TfidfVectorizer(ngram_range=(1, 2), min_df=2, token_pattern=r"\S+").fit_transform(
             [transcript(t.messages) for t in items]
         )
         if self.model is None:
             return words
         sure = [[(turn.mean(), turn.min(), turn[-1]) for turn in turns] for turns in open_scorer(self.model).turns(items)]
         summary = np.array([[*np.mean(s, 0), *np.min(s, 0)] for s in sure])
-        return csr_matrix(hstack([words, StandardScaler().fit_transform(summary)]))
+        sparse, scaling = library("scipy.sparse", "scipy"), library("sklearn.preprocessing", "scikit-learn")
+        return sparse.csr_matrix(sparse.hstack([words, scaling.StandardScaler().fit_transform(summary)]))
 
 
 def _read(file: Path) -> dict[tuple[str, int], bool]:

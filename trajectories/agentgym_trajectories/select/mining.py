@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agentgym import UserError
 from agentgym_trajectories.scorer import Floats
-from agentgym_trajectories.select.ranked import ByModel, embeddings, extra
+from agentgym_trajectories.select.ranked import ByModel, embeddings, library
 from agentgym_trajectories.tree import Trajectory
 
 NEIGHBOUR = 6
@@ -27,13 +26,10 @@ class Mining(ByModel):
 
     def scores(self, items: Sequence[Trajectory]) -> Floats:
         """Minus the predicted logarithm of the loss."""
-        try:
-            from sklearn.neighbors import NearestNeighbors
-        except ImportError as error:
-            raise UserError(extra("scikit-learn")) from error
+        near = library("sklearn.neighbors", "scikit-learn")
         points = embeddings(self.scorer, items)
         neighbours = min(NEIGHBOUR, len(items) - 1)  # beside itself
-        distances = NearestNeighbors(n_neighbors=neighbours + 1).fit(points).kneighbors(points)[0][:, -1]
+        distances = near.NearestNeighbors(n_neighbors=neighbours + 1).fit(points).kneighbors(points)[0][:, -1]
         lengths = np.array([sum(r.trained for r in self.scorer.rows(t)) for t in items])
         rewards = np.array([t.reward for t in items])
         return np.asarray(-(1.0694 - 0.1498 * rewards + 8.257e-5 * lengths - 0.9350 * distances))

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from agentgym import UserError
 from agentgym_trajectories.rewrite import transcript
 from agentgym_trajectories.select.base import Drop, Selector
-from agentgym_trajectories.select.ranked import extra
+from agentgym_trajectories.select.ranked import library
 from agentgym_trajectories.tree import Trajectory
 
 PERMUTATIONS = 128
@@ -29,15 +30,12 @@ class Near(Selector[Trajectory]):
 
     def __call__(self, items: Iterable[Trajectory], drop: Drop[Trajectory]) -> Iterator[Trajectory]:
         """Stream; of each kept trajectory a sketch is remembered."""
-        try:
-            from datasketch import MinHash, MinHashLSH
-        except ImportError as error:
-            raise UserError(extra("datasketch")) from error
+        sketches = library("datasketch", "datasketch")
         # Candidates are compared below, so the index is to miss few rather than to find few.
-        index = MinHashLSH(threshold=min(self.similarity, 0.9), num_perm=PERMUTATIONS, weights=(0.1, 0.9))
-        kept = dict[str, tuple[MinHash, int]]()
+        index = sketches.MinHashLSH(threshold=min(self.similarity, 0.9), num_perm=PERMUTATIONS, weights=(0.1, 0.9))
+        kept = dict[str, tuple[Any, int]]()
         for t in items:
-            sketch = MinHash(num_perm=PERMUTATIONS)
+            sketch = sketches.MinHash(num_perm=PERMUTATIONS)
             sketch.update_batch([gram.encode() for gram in self._grams(t)])
             alike = [kept[k] for k in index.query(sketch)]
             alike = [(other, number) for other, number in alike if sketch.jaccard(other) >= self.similarity]

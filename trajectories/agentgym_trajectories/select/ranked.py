@@ -1,5 +1,6 @@
 """Selectors that score every trajectory and keep the best, most of them by what a model thinks of it."""
 
+import importlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -87,6 +88,13 @@ def embeddings(scorer: Scorer, items: Sequence[Trajectory]) -> Floats:
     return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(min=1e-12))
 
 
-def extra(name: str) -> str:
-    """What to tell a user who lacks a library."""
-    return f"this selector needs {name}: pip install 'agentgym[select]'"
+def library(module: str, package: str) -> Any:
+    """A module of an optional library.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"this selector needs {package}: pip install 'agentgym[select]'") from error
