@@ -43,16 +43,12 @@ class Leti(Objective):
         t = example.trajectory
         if len(t.branches) > 1:  # a rewritten history has no one conversation to be gone on with
             return example
-        told = Node(0, 0, "observation", (user(verdict(t)),))
-        judged = linear(t.episode, [*t.nodes, told])
-        answers = [n for n in judged.nodes if n.kind == "observation" and n.parent >= 0 and judged.nodes[n.parent].errors]
-        weights = dict(zip((n.id for n in judged.nodes), (example.nodes.get(n.id) for n in t.nodes), strict=False))
-        kept = {i: w for i, w in weights.items() if w is not None}
-        return replace(
-            example,
-            trajectory=judged,
-            nodes=kept | {n.id: self.feedback for n in (*answers, judged.nodes[len(judged.nodes) - 1])},
-        )
+        judged = linear(t.episode, [*t.nodes, Node(0, 0, "observation", (user(verdict(t)),))])
+        weights = {
+            new.id: example.nodes[old.id] for new, old in zip(judged.nodes, t.nodes, strict=False) if old.id in example.nodes
+        }
+        answers = {n.id: self.feedback for n in judged.nodes[1:] if n.kind == "observation" and judged.nodes[n.parent].errors}
+        return replace(example, trajectory=judged, nodes=weights | answers | {judged.leaf.id: self.feedback})
 
 
 def verdict(trajectory: Trajectory) -> str:

@@ -56,7 +56,7 @@ class Rise(Objective):
             if number:  # the task was told before
                 turns.append(Node(0, 0, "observation", (user(self.feedback),)))
                 own = own[1:]
-            weights |= {len(turns) + i: weight for i, n in enumerate(own) if n.kind == "action"}
+            weights |= {len(turns) + i: weight * example.nodes.get(n.id, 1.0) for i, n in enumerate(own) if n.kind == "action"}
             turns += own
         return [replace(rising[-1], trajectory=linear(rising[-1].trajectory.episode, turns), nodes=weights)]
 

@@ -11,10 +11,9 @@ tuned model write the replacement, one-turn; attempts that were recorded work wi
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from agentgym_trajectories.scorer import Floats
 from agentgym_trajectories.select.base import Drop
 from agentgym_trajectories.select.ranked import ByModel, best, task_of
 from agentgym_trajectories.tree import Trajectory
@@ -26,9 +25,9 @@ class Clear(ByModel):
 
     better: float = 0.8
 
-    def scores(self, items: list[Trajectory]) -> list[float]:  # type: ignore[override]
+    def scores(self, items: Sequence[Trajectory]) -> list[float]:
         """Logarithms of the confidence."""
-        return [min(_log(turn) for turn in turns) for turns in self.scorer.turns(items)]
+        return [min(float(turn.sum()) for turn in turns) for turns in self.scorer.turns(items)]
 
     def __call__(self, items: Iterable[Trajectory], drop: Drop[Trajectory]) -> Iterator[Trajectory]:
         """Reads all first."""
@@ -49,7 +48,3 @@ class Clear(ByModel):
                 left.append(i)
         if left:
             yield from best([given[i] for i in left], [scores[i] for i in left], round(self.keep * len(left)), drop)
-
-
-def _log(turn: Floats) -> float:
-    return float(turn.sum())
