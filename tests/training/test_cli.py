@@ -127,7 +127,8 @@ def test_every_field_is_an_option(command: Callable[..., None], kind: type[Train
 
 def test_general_instructions_are_mixed_in(gold: Path, base: Path, folder: Path) -> None:
     run("collect", "--env", "instruct/Verifiable-v0", "--tasks", 10, "--out", folder / "general")
-    options = ("--model", base, "--out", folder / "mixed", "--max-steps", 1, "--mix", folder / "general", "--eta", 0.25)
+    objective = f"agenttuning:general={folder / 'general'},eta=0.25"
+    options = ("--model", base, "--out", folder / "mixed", "--max-steps", 1, "--objective", objective)
     assert run("train", "sft", gold, *options)["rows"] == 120  # 90 and 30 of the 10 again and again
 
 

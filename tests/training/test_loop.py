@@ -88,6 +88,13 @@ def test_own_successes_are_learnt_from_without_pairs(tmp_path: Path) -> None:
     assert not (tmp_path / "round-1/policy").exists()
 
 
+def test_failures_are_learnt_from_where_the_recipe_says_so(tmp_path: Path) -> None:
+    sft = {"max_steps": 2, "batch_size": 2, "objectives": ["faft"]}
+    done = carry_out(tmp_path, rounds=1, preference=None, sft=sft, failures=True, search=None)
+    assert done["rounds"][0]["successes"] > 0  # a policy that knows nothing fails in several ways
+    assert json.loads((tmp_path / "round-1/policy/training.json").read_text())["objectives"] == ["faft"]
+
+
 def test_successes_are_learnt_from_before_pairs(tmp_path: Path, nano_dir: Path) -> None:
     """The reference is the policy that played, not the one that the successes made of it."""
     pretend(tmp_path, nano_dir, tasks=3, samples=1)  # of each task it has another attempt

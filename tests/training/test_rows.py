@@ -10,7 +10,7 @@ from agentgym import assistant, call, user
 from agentgym.dialects import HERMES
 from agentgym.sampling import Sample
 from agentgym.tokens import Chat, Conversation
-from agentgym_training.rows import PairRow, Row, from_divergence, mixed, pair_rows, rows, training_rows, unpaired_rows
+from agentgym_training.rows import PairRow, Row, from_divergence, pair_rows, rows, training_rows, unpaired_rows
 from agentgym_trajectories import Rollout, Store
 from agentgym_trajectories.pairs import Pair
 from agentgym_trajectories.rollout import Memory
@@ -149,16 +149,6 @@ def test_a_node_that_two_paths_share_is_trained_once(nano_chat, demonstrations):
     shorter = one if len(one.input_ids) < len(other.input_ids) else other
     assert only.input_ids == shorter.input_ids
     assert sum(only.weights) > sum(other.weights)  # what was left out elsewhere keeps its weight here
-
-
-def test_general_rows_are_a_share_of_all():
-    agent, general = [Row([i], [1.0]) for i in range(90)], [Row([1000 + i], [1.0]) for i in range(7)]
-    together = mixed(agent, general, 0.25)
-    assert len(together) == 120
-    assert sum(r.input_ids[0] >= 1000 for r in together) == 30
-    assert {r.input_ids[0] for r in general} <= {r.input_ids[0] for r in together}
-    assert mixed(agent, [], 0.25, seed=1) != agent
-    assert sorted(r.input_ids[0] for r in mixed(agent, [], 0.25)) == list(range(90))
 
 
 # ---- preference pairs ------------------------------------------------------------------------------------------------

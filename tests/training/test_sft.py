@@ -1,4 +1,5 @@
 import asyncio
+import math
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,9 @@ def test_the_result_can_be_sampled_from(nano_dir, nano_chat, training_rows, tmp_
 def test_rows_that_cannot_be_trained_on_are_refused(nano_dir, training_rows, tmp_path):
     with pytest.raises(UserError, match="no rows"):
         train_sft(nano_dir, [], tmp_path, Sft())
-    with pytest.raises(UserError, match="0 and 1"):
-        train_sft(nano_dir, [Row([1, 2], [0.0, 0.5])], tmp_path, Sft())
+    for weight in (-0.5, math.inf, math.nan):
+        with pytest.raises(UserError, match="finite and at least 0"):
+            train_sft(nano_dir, [Row([1, 2], [0.0, weight])], tmp_path, Sft())
     with pytest.raises(ValidationError):
         Sft(learning_rate=1)
 

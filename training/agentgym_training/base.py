@@ -100,6 +100,9 @@ def fit(
     config: Training,
     out_dir: Path,
     resume: bool,
+    stages: Sequence[int] = (),
+    callbacks: Sequence[Any] = (),
+    finish: Callable[[Any], None] | None = None,
     also: Sequence[str] = (),
     task: str = "CAUSAL_LM",
     **more: Any,
@@ -117,6 +120,9 @@ def fit(
         config: How.
         out_dir: Where the model, checkpoints and ``metrics.jsonl`` go.
         resume: Go on from the last checkpoint in `out_dir`, if there is one.
+        stages: See `plan`.
+        callbacks: Beside `Metrics`.
+        finish: Is given the trained model before it is saved.
         also: What else is measured; see `Metrics`.
         task: See `peft_config`.
         more: Arguments that only this kind of training sets.
@@ -132,7 +138,7 @@ def fit(
     same_training(rows, config, out_dir, resume)
     last = last_checkpoint(out_dir) if resume else None
     metrics = Metrics(out_dir, collator, last, also)
-    order = plan(lengths, config)
+    order = plan(lengths, config, stages)
     with without_peft_warning():
         made = trainer(
             model=trainable(model),
@@ -140,11 +146,13 @@ def fit(
             train_dataset=datasets.Dataset.from_dict({"row": order}),
             processing_class=tokenizer,
             data_collator=collator,
-            callbacks=[metrics],
+            callbacks=[metrics, *callbacks],
             peft_config=peft_config(config.lora, task),
         )
     made.remove_callback(transformers.PrinterCallback)
     made.train(resume_from_checkpoint=str(last) if last else None)
+    if finish:
+        finish(made.model)
     made.model.save_pretrained(out_dir)
     tokenizer.save_pretrained(out_dir)
     return metrics.summary()
@@ -186,12 +194,15 @@ def last_checkpoint(out_dir: Path) -> Path | None:
     return max(complete, key=lambda c: int(c.name.rpartition("-")[2]), default=None)
 
 
-def plan(lengths: Sequence[int], config: Training) -> list[int]:
+def plan(lengths: Sequence[int], config: Training, stages: Sequence[int] = ()) -> list[int]:
     """The order of rows for a whole training: each epoch shuffled, then rows of like length put into the same batch.
 
     Args:
         lengths: Of each row, in tokens.
         config: Says steps, batch size and seed.
+        stages: Of each row, where there are several: a stage has the share of the steps that it has of the rows, and begins when
+        the
+            stages below it are over.
 
     Returns:
         Indices of rows, `batch_size` for each step.
@@ -199,12 +210,25 @@ def plan(lengths: Sequence[int], config: Training) -> list[int]:
     rng = random.Random(config.seed)
     size = config.batch_size
     steps = config.max_steps or max(1, round(config.epochs * len(lengths) / size))
+    of = stages or [0] * len(lengths)
+    order: list[int] = []
+    taken = 0
+    for stage in sorted(set(of)):
+        members = [i for i, s in enumerate(of) if s == stage]
+        taken += len(members)
+        until = round(steps * taken / len(lengths))  # of all steps
+        order += _stage(members, lengths, until * size - len(order), size, rng)
+    return order
+
+
+def _stage(members: Sequence[int], lengths: Sequence[int], count: int, size: int, rng: random.Random) -> list[int]:
+    """`count` indices out of `members`, each as often as any other."""
     drawn: list[int] = []
-    while len(drawn) < steps * size:
-        drawn += rng.sample(range(len(lengths)), len(lengths))
+    while len(drawn) < count:
+        drawn += rng.sample(members, len(members))
     batches: list[list[int]] = []
-    for start in range(0, steps * size, 50 * size):  # stretches of 50 batches, so that lengths do not order the training
-        stretch = sorted(drawn[start : min(start + 50 * size, steps * size)], key=lengths.__getitem__)
+    for start in range(0, count, 50 * size):  # stretches of 50 batches, so that lengths do not order the training
+        stretch = sorted(drawn[start : min(start + 50 * size, count)], key=lengths.__getitem__)
         alike = [stretch[i : i + size] for i in range(0, len(stretch), size)]
         batches += rng.sample(alike, len(alike))
     return [i for batch in batches for i in batch]

@@ -104,17 +104,42 @@ def scored(rows: Sequence[Row]) -> list[Scored]:
 
 
 def padded(rows: Sequence[Row], pad: int) -> dict[str, Tensor]:
-    """``input_ids``, ``position_ids`` and ``completion_mask``, each (R, L)."""
+    """``input_ids``, ``position_ids``, ``weights`` and ``completion_mask``, each (R, L)."""
     longest = max(len(r.input_ids) for r in rows)
 
     def filled(values: Sequence[float], off: float) -> list[float]:
         return [*values, *[off] * (longest - len(values))]
 
+    weights = torch.tensor([filled(r.weights, 0.0) for r in rows])
     return {
         "input_ids": torch.tensor([filled(r.input_ids, pad) for r in rows]),
         "position_ids": torch.arange(longest).expand(len(rows), -1),
-        "completion_mask": torch.tensor([filled(r.weights, 0) for r in rows]).long(),
+        "weights": weights,
+        "completion_mask": (weights != 0).long(),
     }
+
+
+def branched(rows: Sequence[Row]) -> dict[str, Tensor]:
+    """What rows that branch need beside `padded`; nothing where none does.
+
+    Returns:
+        ``parents`` (R, L), the place of the id before each id, 0 for the first; ``position_ids`` (R, L), how many ids come
+        before; and ``attention_mask`` (R, 1, L, L), 0 where an id comes from another or is it, else the least number. Padding
+        sees itself.
+    """
+    if all(r.parents is None for r in rows):
+        return {}
+    longest = max(len(r.input_ids) for r in rows)
+    seen = torch.eye(longest, dtype=torch.bool).repeat(len(rows), 1, 1)
+    parents = (torch.arange(longest) - 1).clamp(min=0).repeat(len(rows), 1)
+    for r, row in enumerate(rows):
+        given = row.parents or list(range(-1, len(row.input_ids) - 1))
+        for i, parent in enumerate(given):
+            if parent >= 0:
+                seen[r, i] |= seen[r, parent]
+                parents[r, i] = parent
+    mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+    return {"parents": parents, "position_ids": seen.sum(2) - 1, "attention_mask": mask[:, None]}
 
 
 def _joined(asked: Row, answered: Row, longest: int) -> Row:

@@ -40,6 +40,7 @@ from .cli_options import (
     MaxLengthOption,
     MaxStepsOption,
     ModelOption,
+    ObjectiveOption,
     OutOption,
     ResumeOption,
     RoleOption,
@@ -98,8 +99,7 @@ def sft(
     out: OutOption,
     selection: SelectionOption = None,
     role: RoleOption = None,
-    mix: Annotated[Path | None, typer.Option("--mix", help="A run of general instructions to mix in.")] = None,
-    eta: Annotated[float, typer.Option("--eta", min=0.0, max=0.99, help="Share of rows that come from --mix.")] = 0.2,
+    objectives: ObjectiveOption = None,
     epochs: EpochsOption = 1.0,
     max_steps: MaxStepsOption = None,
     batch_size: BatchSizeOption = 16,
@@ -111,23 +111,22 @@ def sft(
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Fine-tune a model on trajectories: loss on the agent's own tokens only.
+    """Fine-tune a model on trajectories: loss on the agent's own tokens only, unless an objective says otherwise.
 
-    Example: agentgym train sft runs/gold --selection default --model runs/base --out runs/policy --lr 2e-3
+    Example: agentgym train sft runs/gold --objective tl-training --objective neftune:alpha=10 --model runs/base --out runs/policy
     """
     output = Output(json)
     from agentgym.sampling.transformers import load_tokenizer
 
-    from .rows import mixed, training_rows
+    from .objectives import parse
+    from .rows import training_rows
     from .sft import Sft, train_sft
 
-    config = configure(Sft, given.params)
+    chosen = parse(objectives or ())
+    config = configure(Sft, given.params | {"objectives": objectives or ()})
     tokenizer = load_tokenizer(model)
     with Store(run) as store:
-        rows = training_rows(store.trajectories(selection), tokenizer, max_length, role)
-    if mix:
-        with Store(mix) as store:
-            rows = mixed(rows, training_rows(store.trajectories(), tokenizer, max_length), eta, seed)
+        rows = training_rows(store.trajectories(selection), tokenizer, max_length, chosen, role)
     output.say(f"Fine-tuning {model} on {len(rows)} rows of {run} into {out}.")
     done = train_sft(model, rows, out, config, resume=resume)
     conclude(output, out, done, {"rows": len(rows)})

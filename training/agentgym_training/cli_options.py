@@ -21,6 +21,10 @@ EpochsOption = Annotated[float, typer.Option("--epochs", min=0.001, help="How of
 MaxStepsOption = Annotated[int | None, typer.Option("--max-steps", min=1, help="Steps, instead of --epochs.")]
 BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Rows, or pairs, in a step.")]
 LrOption = Annotated[float, typer.Option("--lr", min=1e-12, help="Peak learning rate.")]
+ObjectiveOption = Annotated[
+    list[str] | None,
+    typer.Option("--objective", metavar="NAME[:OPTION=VALUE,...]", help="What is learnt, and how; several in their order."),
+]
 LoraRankOption = Annotated[int, typer.Option("--lora-rank", min=0, help="Train LoRA adapters of this rank; 0: all weights.")]
 MaxLengthOption = Annotated[int | None, typer.Option("--max-length", min=1, help="Leave longer rows out.")]
 SaveStepsOption = Annotated[int | None, typer.Option("--save-steps", min=1, help="Steps between checkpoints.")]

@@ -6,7 +6,7 @@ goes on when its command is given again, with the same result: all seeds follow 
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from agentgym_trajectories.tree import Trajectory
 from .evaluate import evaluate
 from .files import write_json
 from .nano import init_model
+from .objectives import parse
 from .preference import train_preference
 from .recipe import Recipe
-from .rows import pair_rows, training_rows
-from .sft import train_sft
+from .rows import Row, pair_rows, training_rows
+from .sft import Sft, train_sft
 
 PAIRS = "loop"
 CONCURRENCY = 64
@@ -56,8 +57,8 @@ class Loop:
         """Carry out all rounds.
 
         Returns:
-            ``rounds`` (of each ``success`` on validation tasks, ``sampled_tokens``, its ``pairs`` and the own ``successes``
-            learnt from), ``start`` (success before),
+            ``rounds`` (of each ``success`` on validation tasks, ``sampled_tokens``, its ``pairs`` and the own ``successes``,
+            failures too where the recipe says so, that are learnt from), ``start`` (success before),
             ``best`` (the round whose policy is kept), ``success`` on test tasks of the first and the best policy, ``policy``.
         """
         self._same_recipe()
@@ -103,7 +104,7 @@ class Loop:
             init_model(
                 [(t.messages, t.episode.tools) for t in gold], folder / "base", seed=self.seed, warmup_steps=warmup.copy_steps
             )
-            rows = training_rows(gold, load_tokenizer(folder / "base"))
+            rows = self._rows(gold, folder / "base", warmup.sft)
             config = warmup.sft.model_copy(update={"seed": self.seed, "save_steps": SAVE_STEPS})
             return train_sft(folder / "base", rows, folder / "policy", config, resume=True)
 
@@ -124,7 +125,7 @@ class Loop:
                 if recipe.search is not None:
                     self._search(store, policy, start)
                 tokens = store.query("SELECT coalesce(sum(tokens), 0) FROM episodes WHERE version != 'oracle'")[0][0]
-                successes = len(list(self._successes([store]))) if recipe.sft else 0
+                successes = len(list(self._own([store]))) if recipe.sft else 0
                 return {"sampled_tokens": tokens, "pairs": self._pair(store) if recipe.preference else 0, "successes": successes}
 
         found = self._stage(folder / "collected.json", f"Round {number}: collecting with {policy}.", collect)
@@ -170,7 +171,7 @@ class Loop:
         stores = [Store(f) for f in self._buffer(number)]
         try:
             pairs = recipe.preference and pair_rows((p for store in stores for p in store.pairs(PAIRS)), load_tokenizer(policy))
-            successes = recipe.sft and training_rows(self._successes(stores), load_tokenizer(policy))
+            successes = recipe.sft and self._rows(self._own(stores), policy, recipe.sft)
         finally:
             for store in stores:
                 store.close()
@@ -191,9 +192,10 @@ class Loop:
         found = [json.loads((f / "collected.json").read_text()) for f in folders]
         return [f for f, had in zip(folders, found, strict=True) if had["pairs"] or had["successes"]]
 
-    def _successes(self, stores: list[Store]) -> Iterator[Trajectory]:
-        """Own trajectories that succeeded, each once (rejection sampling)."""
-        own = (t for store in stores for t in store.trajectories() if t.episode.version != "oracle" and t.success)
+    def _own(self, stores: list[Store]) -> Iterator[Trajectory]:
+        """Own trajectories, each once: those that succeeded (rejection sampling), or all where the recipe says so."""
+        played = (t for store in stores for t in store.trajectories() if t.episode.version != "oracle")
+        own = (t for t in played if t.success or self.recipe.failures)
         return (t for t, reason in selecting.apply(own, [selecting.Duplicates()]) if not reason)
 
     def _success(self, policy: Path, split: str, file: Path) -> float:
@@ -207,6 +209,9 @@ class Loop:
             return evaluate(sink.episodes, progress.failed).to_dict()
 
         return float(self._stage(file, f"Evaluating {policy} ({split}).", measure)["success"])
+
+    def _rows(self, trajectories: Iterable[Trajectory], policy: Path, config: Sft) -> list[Row]:
+        return training_rows(trajectories, load_tokenizer(policy), None, parse(config.objectives))
 
     # ---- inside --------------------------------------------------------------------------------------------------------
 

@@ -89,6 +89,7 @@ class Recipe(_Strict):
         search: How; None for no search.
         pairs: Makers and filters, as for `agentgym pairs --by`.
         sft: How to train on own trajectories that succeeded, those found by a search included; None to leave it out.
+        failures: Whether `sft` is given those that failed too, for objectives that learn from both.
         preference: How to train on the pairs, afterwards; its reference is that of `reference`. None to leave it out.
         reference: "logged" (what the policy of the round had sampled with), "previous" (the same, computed again) or "first".
         buffer: Rounds whose pairs, or trajectories, are trained on: this one and those before it.
@@ -111,6 +112,7 @@ class Recipe(_Strict):
     search: Searching | None = None
     pairs: tuple[str, ...] = ("outcome", "distinct", "cap")
     sft: Sft | None = None
+    failures: bool = False
     preference: Preference | None = None
     reference: Literal["logged", "previous", "first"] = "logged"
     buffer: int = Field(1, ge=1)

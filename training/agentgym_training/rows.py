@@ -1,40 +1,27 @@
 """From trajectories to rows: ids and per-token loss weights, which is all that a trainer sees.
 
-Sampled ids are trained on exactly as they were sampled. A trajectory without ids (of an oracle, a person, an API), or with
-those of another vocabulary, is rendered anew, with the same masks: weight only on what the agent wrote, its end of turn
-included, never on what the environment said. A node that several paths share has weight in the first of them only.
+What a row is, and that sampled ids are trained on as sampled, stands in `agentgym_trajectories.rows`. A node that several paths
+share has weight in the first of them only.
 
 A preference pair is two such rows. What both sides did before they part has no weight in either.
 """
 
 import itertools
+import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agentgym.tokens import Chat, Conversation
+from agentgym.tokens import Chat
 from agentgym_trajectories.pairs import Pair
-from agentgym_trajectories.tree import Node, Trajectory
+from agentgym_trajectories.rows import Example, Row, Turn, rows
+from agentgym_trajectories.tree import Trajectory
 
+from .objectives import Objective
 
-@dataclass(frozen=True)
-class Row:
-    """One sequence to train on.
-
-    Attributes:
-        input_ids: L ids, exactly as the model saw and wrote them.
-        weights: L loss weights, for each id as a target: 0 on everything that is not the agent's.
-        logprobs: L log-probabilities (nats, temperature 1) that the ids had when they were sampled, 0 on ids that were not; None
-            where an id with a weight has none, or where the ids were rendered anew.
-        turns: Of each action that has a weight: its node, its first index and the one after its last. Empty where rendered anew.
-    """
-
-    input_ids: list[int]
-    weights: list[float]
-    logprobs: list[float] | None = None
-    turns: tuple[tuple[int, int, int], ...] = ()
+__all__ = ["PairRow", "Row", "from_divergence", "pair_rows", "rows", "training_rows", "unpaired_rows"]
 
 
 @dataclass(frozen=True)
@@ -53,43 +40,45 @@ class PairRow:
 
 
 def training_rows(
-    trajectories: Iterable[Trajectory], tokenizer: Any, max_length: int | None = None, role: str | None = None
+    trajectories: Iterable[Trajectory],
+    tokenizer: Any,
+    max_length: int | None = None,
+    objectives: Sequence[Objective] = (),
+    role: str | None = None,
 ) -> list[Row]:
-    """The rows of many trajectories, for the model with this tokenizer; no node is trained on twice.
+    """The rows of many trajectories, for the model with this tokenizer; no node is trained on twice, unless an objective says so.
 
     Args:
         trajectories: Those of one episode one after the other, as a store gives them.
         tokenizer: With a chat template.
         max_length: Rows with more tokens are left out (a cut row would teach to stop early); None for no limit.
+        objectives: What is learnt and how much it counts, one after the other.
         role: Only what this role said; None for all.
     """
     chat = Chat(tokenizer)
+    weighing = [o for o in objectives if o.has("weigh")]
+
+    def weigh(turn: Turn) -> list[float]:
+        return [math.prod(factors) for factors in zip(*(o.weigh(turn) for o in weighing), strict=True)]
+
+    examples: Iterable[Example] = map(Example, trajectories)
+    for objective in objectives:
+        examples = objective.examples(examples)
     made: list[Row] = []
-    episode, seen = None, set[int]()
-    for t in trajectories:
-        if t.episode is not episode:
-            episode, seen = t.episode, set()
-        fitting = [r for r in rows(t, chat, seen | t.not_of(role)) if max_length is None or len(r.input_ids) <= max_length]
+    episode, seen, leaves = None, set[int](), set[int]()
+    for number, example in enumerate(examples):
+        t = example.trajectory
+        if t.episode is not episode or t.leaf.id in leaves:  # the same path again is meant again
+            episode, seen, leaves = t.episode, set(), set()
+        written = rows(example, chat, seen | t.not_of(role), weigh if weighing else None)
+        fitting = [r for r in written if max_length is None or len(r.input_ids) <= max_length]
         if fitting:
             seen.update(n.id for n in t.actions)
-        made += fitting
+            leaves.add(t.leaf.id)
+        made += [replace(r, source=number) for r in fitting]
+    for objective in objectives:
+        made = objective.rows(made)
     return made
-
-
-def rows(trajectory: Trajectory, chat: Chat, seen: Iterable[int] = ()) -> list[Row]:
-    """The rows of one trajectory: one for each branch of tokens that has something to learn.
-
-    Args:
-        trajectory: What was done.
-        chat: Template and dialect of the model to be trained.
-        seen: Ids of nodes that have had their weight in another row.
-    """
-    on = {n.id: float(n.id not in seen) for n in trajectory.actions}
-    if trajectory.token_ids is not None and trajectory.episode.vocabulary == chat.vocabulary:
-        written = [_exact(branch, on) for branch in trajectory.branches]
-    else:
-        written = [Row(ids, weights) for ids, weights in _render(trajectory, chat, on)]
-    return [row for row in written if any(row.weights)]
 
 
 def pair_rows(pairs: Iterable[Pair], tokenizer: Any, max_length: int | None = None, role: str | None = None) -> list[PairRow]:
@@ -167,51 +156,3 @@ def from_divergence(pair: PairRow) -> PairRow:
         same += 1
     chosen, rejected = (replace(s, weights=[0.0] * same + s.weights[same:]) for s in sides)
     return replace(pair, chosen=chosen, rejected=rejected)
-
-
-def mixed(agent: Sequence[Row], general: Sequence[Row], eta: float, seed: int = 0) -> list[Row]:
-    """Agent rows with so many general rows that these are a share `eta` of all (AgentTuning, arXiv:2310.12823, equation 1).
-
-    The paper draws each example of a batch from either source; here the shares are exact over the whole set. General rows
-    are drawn without repetition until all were used.
-    """
-    wanted = round(len(agent) * eta / (1 - eta))
-    rng, drawn = random.Random(seed), list[Row]()
-    while general and len(drawn) < wanted:
-        drawn += rng.sample(general, min(len(general), wanted - len(drawn)))
-    together = [*agent, *drawn]
-    rng.shuffle(together)
-    return together
-
-
-def _exact(branch: Sequence[Node], on: dict[int, float]) -> Row:
-    ids = [i for n in branch for i in n.token_ids or ()]
-    weights = [on.get(n.id, 0.0) for n in branch for _ in n.token_ids or ()]
-    logged = all(n.logprobs is not None for n in branch if on.get(n.id))
-    logprobs = [p for n in branch for p in n.logprobs or [0.0] * len(n.token_ids or ())]
-    ends = list(itertools.accumulate(len(n.token_ids or ()) for n in branch))
-    turns = ((n.id, end - len(n.token_ids or ()), end) for n, end in zip(branch, ends, strict=True) if on.get(n.id))
-    return Row(ids, weights, logprobs if logged else None, tuple(turns))
-
-
-def _render(trajectory: Trajectory, chat: Chat, on: dict[int, float]) -> list[tuple[list[int], list[float]]]:
-    conversation = Conversation(chat, trajectory.episode.tools)
-    written: list[tuple[list[int], list[float]]] = [([], [])]
-    told = 0  # messages so far; the root of a further branch repeats them
-    for branch in trajectory.branches:
-        for node in branch:
-            if node.anew:
-                conversation, told = Conversation(chat, trajectory.episode.tools), 0
-                written.append(([], []))
-            new = node.messages[told:] if node.continues >= 0 and not node.anew else node.messages
-            told += len(new)
-            if node.kind == "action":
-                delta, branched = conversation.act(new[0]), False
-            else:
-                delta, branched = conversation.observe(new)
-            if branched:
-                written.append(([], []))
-            ids, weights = written[-1]
-            ids += delta
-            weights += [on.get(node.id, 0.0)] * len(delta)
-    return written

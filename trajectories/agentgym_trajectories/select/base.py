@@ -58,8 +58,13 @@ def apply(items: Iterable[T], selectors: Sequence[Selector[T]]) -> Iterator[tupl
     yield from dropped
 
 
-def parse(spec: str, known: Mapping[str, type[T]]) -> T:
-    """A selector (or another frozen dataclass) from ``name`` or ``name:option=value,option=value``.
+def parse(spec: str, known: Mapping[str, type[T]], what: str = "selector") -> T:
+    """A selector, or another frozen dataclass, from ``name`` or ``name:option=value,option=value``.
+
+    Args:
+        spec: As written.
+        known: Classes by name.
+        what: They are called in errors.
 
     A value alone, ``name:value``, is that of the first option.
 
@@ -68,14 +73,14 @@ def parse(spec: str, known: Mapping[str, type[T]]) -> T:
     """
     name, _, rest = spec.partition(":")
     if name not in known:
-        raise UserError(f"there is no selector {name!r}: use one of {', '.join(known)}")
+        raise UserError(f"there is no {what} {name!r}: use one of {', '.join(known)}")
     fields = known[name].__dataclass_fields__  # type: ignore[attr-defined]
     given = [part.partition("=") for part in rest.split(",") if part]
     options = {option if equals else next(iter(fields), option): value if equals else option for option, equals, value in given}
     if unknown := [option for option in options if option not in fields]:
-        raise UserError(f"selector {name!r} has no option {unknown[0]!r}: it has {', '.join(fields) or 'none'}")
+        raise UserError(f"{what} {name!r} has no option {unknown[0]!r}: it has {', '.join(fields) or 'none'}")
     try:
         return pydantic.TypeAdapter(known[name]).validate_python(options)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"selector {name!r}, option {first['loc'][0]!r}: {first['msg']}") from error
+        raise UserError(f"{what} {name!r}, option {first['loc'][0]!r}: {first['msg']}") from error
