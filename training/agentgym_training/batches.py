@@ -104,7 +104,7 @@ def scored(rows: Sequence[Row]) -> list[Scored]:
 
 
 def padded(rows: Sequence[Row], pad: int) -> dict[str, Tensor]:
-    """``input_ids``, ``position_ids``, ``weights`` and ``completion_mask``, each (R, L)."""
+    """``input_ids``, ``position_ids``, ``weights``, ``completion_mask`` and ``ref_logps`` (0 off the mask), each (R, L)."""
     longest = max(len(r.input_ids) for r in rows)
 
     def filled(values: Sequence[float], off: float) -> list[float]:
@@ -116,6 +116,7 @@ def padded(rows: Sequence[Row], pad: int) -> dict[str, Tensor]:
         "position_ids": torch.arange(longest).expand(len(rows), -1),
         "weights": weights,
         "completion_mask": (weights != 0).long(),
+        "ref_logps": torch.tensor([filled(r.logprobs or [], 0.0) for r in rows]) * (weights != 0),
     }
 
 

@@ -51,7 +51,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import cross_entropy, logsigmoid
 
 from agentgym import UserError
 
@@ -112,6 +112,21 @@ class Loss:
     gamma: float = 0.0
     sft: float = 0.0
     reference: bool = True
+
+
+def action_logps(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Log-probabilities of the action tokens.
+
+    Args:
+        logits: (R, C, V), any floating type.
+        targets: (R, C), the id that each of C positions predicts.
+        mask: (R, C), True on action tokens.
+
+    Returns:
+        (R, C) in float32, exactly 0 off the mask, where no gradient flows either.
+    """
+    taken = -cross_entropy(logits[mask].float(), targets[mask], reduction="none")
+    return taken.new_zeros(mask.shape).masked_scatter(mask, taken)
 
 
 def preference_loss(name: str, chosen: Side, rejected: Side, constants: Constants, smoothing: Tensor | float = 0.0) -> Tensor:
