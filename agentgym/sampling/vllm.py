@@ -71,7 +71,7 @@ class VllmSampler:
             raise UserError("max_tokens has to be at least 1, temperature at least 0")
         self.chat = Chat(engine.tokenizer, dialect)
         if guided and self.chat.dialect.call_grammar([]) is None:
-            raise UserError(f"calls of the dialect {self.chat.dialect.name!r} cannot be guided: use `hermes`")
+            raise UserError(f"calls of the dialect {self.chat.dialect.name!r} cannot be guided: use `hermes` or `hermes-text`")
         self.usage, self.context = engine.usage, engine.context
         self._engine, self._max_tokens, self._temperature, self._guided = engine, max_tokens, temperature, guided
         self._tags: dict[bytes, str] = {}  # of the tools seen so far
