@@ -14,7 +14,7 @@ from agentgym.checks import Check, Validation, check_env, validate_env
 from agentgym.cli import scaffold
 from agentgym.cli.output import EnvArgOption, JsonOption, Output, parse_env_args
 from agentgym.env import Environment
-from agentgym.errors import UserError
+from agentgym.errors import NotInstalled, UserError
 from agentgym.messages import to_openai
 from agentgym.registry import make, specs
 from agentgym.tasks import SPLITS
@@ -71,16 +71,21 @@ def check(
     names = [name for name in specs() if every or name == env or name.partition("/")[0] == env]
     if env and not names:
         make(env)  # says what is wrong with the name
-    reports = []
+    reports, skipped = [], {}
     with out.progress() as bar:
         for name in bar.track(names, description="Checking"):
+            if len(names) > 1 and (missing := _missing(name, arguments)):
+                skipped[name] = missing
+                out.say(f"{name}: not checked, {missing}")
+                continue
             checks, validation = _check(name, arguments)
             _print_checks(out, name, checks)
             reports.append(_report(name, checks, validation))
     ok = all(r["ok"] for r in reports)
     if ok:
         out.next_steps(f"agentgym collect --env {names[0]} --out runs/gold")
-    out.result(reports[0] if len(reports) == 1 and not every else {"ok": ok, "environments": reports})
+    whole = {"ok": ok, "environments": reports} | ({"not_installed": skipped} if skipped else {})
+    out.result(reports[0] if len(names) == 1 and not every else whole)
     if not ok:
         raise typer.Exit(1)
 
@@ -188,6 +193,17 @@ def _type(schema: Mapping[str, Any]) -> str:
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     return str(schema.get("type", "any"))
+
+
+def _missing(env: str, arguments: dict[str, Any]) -> str:
+    """What an environment needs that is not installed here; empty when nothing is missing."""
+    try:
+        make(env, **arguments).close()
+    except NotInstalled as error:
+        return str(error)
+    except Exception:  # whatever else is wrong with it, checking it will tell
+        return ""
+    return ""
 
 
 def _check(env: str, arguments: dict[str, Any]) -> tuple[list[Check], Validation | None]:
