@@ -4,6 +4,7 @@
 
     AgentGymError
     ├── UserError             what the caller asked for cannot be done; the text says what and how to mend it (exit code 2)
+    │   └── NotInstalled          it needs a package, or a program, that is not there
     ├── ToolError             the agent used a tool wrongly; the text goes back to the agent as the tool's answer
     └── Failure               nobody's action: the attempt is void, has no reward and may be tried again
         ├── EnvironmentFailure    a dead container, a crashed page, a bug of an environment, a state that did not come back
@@ -24,6 +25,10 @@ class AgentGymError(Exception):
 
 class UserError(AgentGymError):
     """The caller's input is wrong. One sentence naming the thing, one naming the remedy."""
+
+
+class NotInstalled(UserError):
+    """What was asked for needs something that is not installed here, and works where it is."""
 
 
 class ToolError(AgentGymError):

@@ -14,7 +14,7 @@ from agentgym.checks import Check, Validation, check_env, validate_env
 from agentgym.cli import scaffold
 from agentgym.cli.output import EnvArgOption, JsonOption, Output, parse_env_args
 from agentgym.env import Environment
-from agentgym.errors import UserError
+from agentgym.errors import NotInstalled, UserError
 from agentgym.messages import to_openai
 from agentgym.registry import make, needs, specs
 from agentgym.tasks import SPLITS
@@ -63,7 +63,7 @@ def check(
 ) -> None:
     """Check that an environment keeps its promises.
 
-    The exit code is 1 when it does not. With --all those are left out that need arguments: nobody but you knows them.
+    The exit code is 1 when it does not. Of several, those are left out that need what is not given or not installed.
     """
     if (env is None) != every:
         raise UserError("say which environment to check: an ID, or --all, and not both")
@@ -71,20 +71,21 @@ def check(
     names = [name for name in specs() if every or name == env or name.partition("/")[0] == env]
     if env and not names:
         make(env)  # says what is wrong with the name
-    reports: list[dict[str, Any]] = []
+    reports, skipped = list[dict[str, Any]](), dict[str, str]()
     with out.progress() as bar:
         for name in bar.track(names, description="Checking"):
-            if every and (missing := [n for n in needs(name) if n not in arguments]):
-                out.say(f"{name}: not checked, it needs {', '.join(missing)}")
-                reports.append({"env": name, "ok": None, "needs": missing})
+            if len(names) > 1 and (missing := _missing(name, arguments)):
+                skipped[name] = missing
+                out.say(f"{name}: not checked, {missing}")
                 continue
             checks, validation = _check(name, arguments)
             _print_checks(out, name, checks)
             reports.append(_report(name, checks, validation))
-    ok = all(r["ok"] is not False for r in reports)
+    ok = all(r["ok"] for r in reports)
     if ok:
         out.next_steps(f"agentgym collect --env {names[0]} --out runs/gold")
-    out.result(reports[0] if len(reports) == 1 and not every else {"ok": ok, "environments": reports})
+    whole = {"ok": ok, "environments": reports} | ({"skipped": skipped} if skipped else {})
+    out.result(reports[0] if len(names) == 1 and not every else whole)
     if not ok:
         raise typer.Exit(1)
 
@@ -192,6 +193,19 @@ def _type(schema: Mapping[str, Any]) -> str:
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     return str(schema.get("type", "any"))
+
+
+def _missing(env: str, arguments: dict[str, Any]) -> str:
+    """What an environment needs that is not there: arguments, or something installed; empty when nothing is missing."""
+    if wanted := [n for n in needs(env) if n not in arguments]:
+        return f"it needs {', '.join(wanted)}"
+    try:
+        make(env, **arguments).close()
+    except NotInstalled as error:
+        return str(error)
+    except Exception:  # whatever else is wrong with it, checking it will tell
+        return ""
+    return ""
 
 
 def _check(env: str, arguments: dict[str, Any]) -> tuple[list[Check], Validation | None]:

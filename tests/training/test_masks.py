@@ -15,6 +15,7 @@ import agentgym
 from agentgym_training import sft
 from agentgym_training.batches import Collator, items
 from agentgym_training.losses import LOSSES
+from agentgym_training.objectives import Objective
 from agentgym_training.preference import Preference, Trainer
 from agentgym_training.rows import pair_rows, training_rows
 from agentgym_trajectories.pairs import Pair
@@ -67,7 +68,10 @@ def test_sft_learns_what_the_agent_wrote_and_nothing_else(fork, nano_chat):
     for rows in ([row, other], [flipped(row), other]):
         model = Model()
         batch = sft.Collator(rows, 0)([{"row": 0}, {"row": 1}])
-        sft._Trainer.compute_loss(None, model, batch).backward()
+        trainer = sft._Trainer.__new__(sft._Trainer)
+        trainer.objectives, trainer.usual, trainer.loss = (), True, Objective().loss
+        trainer.state = SimpleNamespace(global_step=0, max_steps=1)
+        trainer.compute_loss(model, batch).backward()
         found.append(model.touched)
     assert found == [[PREDICT, FORK], [PREDICT | {WRONG - 1}, FORK]]
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentgym import ToolCall, UserError
+from agentgym.errors import NotInstalled
 
 from .files import CLASSES
 
@@ -107,7 +108,7 @@ def _class(name: str) -> Any:
         return getattr(importlib.import_module(f"{PACKAGE}.{CLASSES[name]}"), name)
     except ImportError as error:
         remedy = "pip install --no-deps bfcl-eval==2026.3.23, and pip install mpmath"
-        raise UserError(f"conversations of several turns need {error.name}: {remedy}") from error
+        raise NotInstalled(f"conversations of several turns need {error.name}: {remedy}") from error
 
 
 def _plain(value: Any, seen: dict[int, int]) -> Any:

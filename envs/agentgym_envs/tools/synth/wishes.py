@@ -62,8 +62,8 @@ def make_task(rng: random.Random, level: str, held_out: bool) -> Task:
     world = build(spec, seed)
     wishes = [_draw(rng, spec, world, level)]
     if level == "hard" and rng.random() < 0.5:
-        more = [_draw(rng, spec, world, level) for _ in range(6)]
-        wishes += [w for w in more if w.id not in (wishes[0].id, wishes[0].to) and not (wishes[0].unsaid and w.unsaid)][:1]
+        more = (_draw(rng, spec, world, level) for _ in range(6))
+        wishes += [w for w in more if not _touch(w, wishes[0])][:1]
     text = " Also: ".join(_phrase(rng, spec, world, w) for w in wishes)
     lines = tuple(Line(f"{w.value}.", (spec.amount,)) for w in wishes if w.unsaid)
     known = "".join(f" The new {spec.amount} or what is to be added is {w.value}." for w in wishes if w.unsaid)
@@ -104,6 +104,11 @@ def _draw(rng: random.Random, spec: Api, world: World, level: str) -> Wish:
     }
     amounts = [n for n in range(10, 100) if n != record[spec.amount]]
     return Wish(kind, key, value=rng.choice(values.get(kind, amounts)), named=named, unsaid=unsaid)
+
+
+def _touch(one: Wish, other: Wish) -> bool:
+    """Whether two wishes are about the same record, or both are about a value that was not said."""
+    return bool({one.id, one.to, one.name} & {other.id, other.to, other.name} - {""}) or (one.unsaid and other.unsaid)
 
 
 def _phrase(rng: random.Random, spec: Api, world: World, w: Wish) -> str:

@@ -1,0 +1,1 @@
+"""Long text games from packages: TextWorld and ScienceWorld."""
