@@ -54,7 +54,7 @@ class Size:
 
     trusted: int = 1500
     corpus: int = 1500  # tasks, with two attempts each
-    count: int = 1000
+    count: int = 1500
     warmup: int = 600
     base: int = 700  # steps
     steps: int = 400  # of each variant
@@ -205,30 +205,30 @@ def variants(out: Path, base: Path) -> dict[str, Variant]:
     model = f"model={base}"
     return {
         "everything": Variant(sized=False),
-        "random": Variant(),
-        "clear": Variant((f"clear:{model}",)),
-        "perplexity": Variant((f"perplexity:{model}",)),
+        "clear": Variant((f"clear:{model},keep=0.65",)),
         "grape": Variant((f"grape:{model}",)),
-        "poft": Variant(objectives=(f"poft:reference={base},beta=5",), sized=False),
         "tl-training": Variant(objectives=("tl-training",), sized=False),
-        "judge": Variant((f"judge:labels={out / 'labels.jsonl'},{model}",)),
         "truth": Variant((f"judge:labels={out / 'truth.jsonl'}",)),
+        "judge": Variant((f"judge:labels={out / 'labels.jsonl'},{model}",)),
+        "perplexity": Variant((f"perplexity:{model}",)),
+        "poft": Variant(objectives=(f"poft:reference={base},beta=5",), sized=False),
+        "random": Variant(),
         "errors": Variant(("errors",)),
         "agentrefine": Variant(objectives=("agentrefine",), sized=False),
-        "duplicates": Variant(("duplicates",)),
-        "near": Variant(("near",)),
+        "novelty": Variant((f"novelty:{model}",)),
         "diversify": Variant((f"diversify:{model}",)),
-        "whisperer": Variant((f"whisperer:{model},queries=2",)),
-        "mining": Variant((f"mining:{model}",)),
         "edge": Variant((f"edge:{model},guideline={out / 'guideline.txt'}",)),
         "roundtrip": Variant((f"roundtrip:{model}",)),
-        "novelty": Variant((f"novelty:{model}",)),
+        "near": Variant(("near",)),
+        "mining": Variant((f"mining:{model}",)),
+        "whisperer": Variant((f"whisperer:{model},queries=2",)),
         "neftune": Variant(objectives=("neftune",), sized=False),
         "masked-thought": Variant(objectives=("masked-thought",), sized=False),
         "ift": Variant(objectives=("ift",), sized=False),
         "hft": Variant(objectives=("hft",), sized=False),
         "gmt": Variant(objectives=("gmt",), sized=False),
         "easy-to-hard": Variant(objectives=("easy-to-hard",), sized=False),
+        "duplicates": Variant(("duplicates",)),
     }
 
 
