@@ -1,0 +1,11 @@
+"""Web environments: sites of our own, pages as accessibility text, with a browser or without.
+
+::
+
+    site.py           a site: an ASGI application whose sessions are SQLite databases, to be saved and loaded as values
+    shop/             the shop: catalogue, pages, goals, and `web/Shop-v0`
+    accessibility.py  HTML -> a page as text with numbered controls; one reader for both back ends
+    backend.py        what a back end has to do
+    text.py           ... without a browser: the application is called in this process
+    env.py            the environment that all sites share: actions are tools, states can be returned to
+"""
