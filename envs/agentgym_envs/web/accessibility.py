@@ -35,7 +35,7 @@ FIELDS = ("input", "select", "textarea")
 CHECKED = "on"
 
 
-class Control(msgspec.Struct, frozen=True):
+class Control(msgspec.Struct, frozen=True, gc=False):
     """What an agent can act on.
 
     Attributes:
@@ -64,7 +64,7 @@ class Control(msgspec.Struct, frozen=True):
     disabled: bool = False
 
 
-class Form(msgspec.Struct, frozen=True):
+class Form(msgspec.Struct, frozen=True, gc=False):
     """Where a form goes, and its hidden fields by their place among the controls: they are sent in the page's order."""
 
     action: str
@@ -72,7 +72,7 @@ class Form(msgspec.Struct, frozen=True):
     hidden: tuple[tuple[int, str, str], ...] = ()
 
 
-class Page(msgspec.Struct, frozen=True):
+class Page(msgspec.Struct, frozen=True, gc=False):
     """A page as it came; what was typed since is not part of it.
 
     Attributes:
@@ -110,8 +110,9 @@ def _labels(labels: tuple[str, ...]) -> str:
     return ", ".join(f'"{label}"' for label in labels)
 
 
+@functools.lru_cache(512)  # the same pages come again: first ones, those of a task that is tried often, those of a search's tree
 def read(html: str) -> tuple[Page, dict[int, str], int | None]:
-    """The page, what its fields hold other than what they came with, and which control is focused."""
+    """The page, what its fields hold other than what they came with (not to be changed), and which control is focused."""
     reader = _Reader(LexborHTMLParser(html))
     return reader.page(), reader.fields, reader.focus
 
@@ -213,7 +214,8 @@ class _Reader:
             return
         number = len(self.controls) + 1
         role, form = _role(tag, kind), self.form
-        kept = _kept(node, tag, role)
+        options = [_option(o) for o in node.css("option")] if tag == "select" else []
+        kept = _chosen(options) if options else _kept(node, attributes, tag, role)
         content = tag in ("a", "button")
         self.controls.append(
             Control(
@@ -225,7 +227,7 @@ class _Reader:
                 attributes.get("name") or "",
                 kept,
                 attributes.get("value") or ("" if content or role == "button" else CHECKED),
-                _options(node) if tag == "select" else {},
+                {value: label for value, label, _ in options},
                 attributes.get("href") or "",
                 "disabled" in attributes,
             )
@@ -271,28 +273,23 @@ def _role(tag: str, kind: str) -> str:
     return {"a": "link", "button": "button", "select": "combobox", "textarea": "textbox"}[tag]
 
 
-def _kept(node: LexborNode, tag: str, role: str) -> str:
+def _kept(node: LexborNode, attributes: Mapping[str, str | None], tag: str, role: str) -> str:
     """What a field holds when the page comes."""
-    attributes = node.attributes
-    if tag == "select":
-        options = node.css("option")
-        chosen = [o for o in options if "selected" in o.attributes] or options[:1]
-        return _option(chosen[-1])[0] if chosen else ""
     if tag == "textarea":
         return node.text().removeprefix("\n")
     if role in ("checkbox", "radio"):
         return CHECKED if "checked" in attributes else ""
-    return "" if tag in ("a", "button") or role == "button" else attributes.get("value") or ""
+    return attributes.get("value") or "" if role in ("textbox", "searchbox") else ""
 
 
-def _options(node: LexborNode) -> dict[str, str]:
-    return dict(map(_option, node.css("option")))
+def _chosen(options: list[tuple[str, str, bool]]) -> str:
+    return next((value for value, _, selected in reversed(options) if selected), options[0][0])
 
 
-def _option(node: LexborNode) -> tuple[str, str]:
-    label = _squeezed(node.text())
-    value = node.attributes.get("value", label)
-    return value or "", label
+def _option(node: LexborNode) -> tuple[str, str, bool]:
+    """Value, label, and whether it is selected."""
+    label, attributes = _squeezed(node.text()), node.attributes
+    return attributes.get("value", label) or "", label, "selected" in attributes
 
 
 def _own_text(label: LexborNode) -> str:

@@ -36,7 +36,7 @@ CREATE TABLE reviews (product INT, stars INT, text TEXT);
 """
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """So many units of a product with these options, in the cart or in an order; `price` of one unit in cents."""
 
     line: int

@@ -19,14 +19,14 @@ SORTS = {"relevance": "best match", "price": "lowest price", "price-desc": "high
 _WORD = re.compile(r"\w+")
 
 
-class Choice(msgspec.Struct, frozen=True):
+class Choice(msgspec.Struct, frozen=True, gc=False):
     """A value of an option, and what it costs beyond the product's price, in cents."""
 
     value: str
     extra: int
 
 
-class Review(msgspec.Struct, frozen=True):
+class Review(msgspec.Struct, frozen=True, gc=False):
     """What a customer says; `stars` from 1 to 5."""
 
     author: str
@@ -34,7 +34,7 @@ class Review(msgspec.Struct, frozen=True):
     text: str
 
 
-class Product(msgspec.Struct, frozen=True):
+class Product(msgspec.Struct, frozen=True, gc=False):
     """What is sold.
 
     Attributes:
