@@ -155,6 +155,8 @@ def test_what_cannot_be_done(env: ShopEnvironment) -> None:
     combobox = next(i for i, c in enumerate(controls, 1) if c.kind == "select")
     assert refused(env, "click", element=0) == f"this page has no element 0: its elements are 1 to {len(controls)}"
     assert refused(env, "click", element=combobox) == f"element {combobox} is a combobox: use another tool for it"
+    env.step(assistant("", call("select", element=combobox, option="choose")))
+    assert refused(env, "press", key="Enter") == f"element {combobox}, which is focused, is a combobox: choose with select"
     assert refused(env, "type", element=1, text="x") == "element 1 is a link: use another tool for it"
     assert refused(env, "select", element=combobox, option="no") == f"element {combobox} has no such option"
     assert refused(env, "type", element=2, text="x" * 1001) == "at most 1000 characters can be typed at once"

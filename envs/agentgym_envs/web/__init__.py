@@ -7,5 +7,6 @@
     accessibility.py  HTML -> a page as text with numbered controls; one reader for both back ends
     backend.py        what a back end has to do
     text.py           ... without a browser: the application is called in this process
+    browser.py        ... with headless Chromium by Playwright
     env.py            the environment that all sites share: actions are tools, states can be returned to
 """

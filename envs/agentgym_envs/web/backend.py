@@ -50,7 +50,7 @@ class Backend(Protocol):
         ...
 
     async def press(self, view: View, key: str) -> View:
-        """Press a key where the focus is."""
+        """Press a key where the focus is, which is not in a select."""
         ...
 
     async def show(self, view: View) -> None:
@@ -70,6 +70,23 @@ def is_address(text: str) -> bool:
 def encoded(fields: list[tuple[str, str]]) -> str:
     """Fields of a form as browsers send them (WHATWG URL, application/x-www-form-urlencoded)."""
     return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in fields)
+
+
+def implicit_button(view: View, form: int) -> int | None:
+    """What Enter presses in a form (HTML, implicit submission): its first button; 0, which is none, with one text; or nothing."""
+    own = [(i, c.kind) for i, c in enumerate(view.page.controls, 1) if c.form == form]
+    texts = sum(kind == "text" for _, kind in own)
+    return next((i for i, kind in own if kind == "button"), 0 if texts == 1 else None)
+
+
+def sends(view: View) -> bool:
+    """Whether Enter leads to another page."""
+    if view.focus is None:
+        return False
+    control = view.page.controls[view.focus - 1]
+    if control.kind == "link":
+        return True
+    return control.kind not in ("area", "select") and control.form >= 0 and implicit_button(view, control.form) is not None
 
 
 def _quoted(text: str) -> str:

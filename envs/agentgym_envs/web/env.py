@@ -15,7 +15,7 @@ from .backend import Backend, View, is_address
 from .site import Session, Site
 from .text import TextBackend
 
-BACKENDS = ("text",)
+BACKENDS = ("text", "browser")
 LINES = 60  # of a page that are seen at once
 LONGEST = 1000  # characters typed at once, or of an address
 _PRINTED = dict.fromkeys(range(32), " ") | {10: "\n", 127: " "}
@@ -47,10 +47,11 @@ class Visit(msgspec.Struct, frozen=True):
 class WebEnvironment(AsyncEnvironment):
     """Base of environments on sites of our own.
 
-    A state is returned to by loading the session's database, and showing the back end the view.
+    A state is returned to by loading the session's database, and then, with a browser, by opening the address and filling the
+    fields again.
 
     Args:
-        backend: How pages are looked at: "text", without a browser.
+        backend: "text" (no browser: much faster) or "browser" (headless Chromium); they show the same.
 
     Raises:
         UserError: an unknown back end.
@@ -84,13 +85,10 @@ class WebEnvironment(AsyncEnvironment):
         await self.aclose()
         self.site = self.visit(task)
         self.session = self.site.open()
-        self._backend = await self._opened_backend(self.site, self.session)
+        self._backend = _backend(self.backend, self.site, self.session)
         self._changes = self.session.changes
         self.state = Visit(await self._backend.goto("/"), Saved(self.session.key(), self.session.image()))
         return system(self.instructions), user(f"{task.prompt}\n\n{self._seen()}")
-
-    async def _opened_backend(self, site: Site, session: Session) -> Backend:
-        return TextBackend(site, session)
 
     # ---- what the agent may do -----------------------------------------------------------------------------------------
 
@@ -145,6 +143,9 @@ class WebEnvironment(AsyncEnvironment):
     @tool
     async def press(self, key: Literal["Enter", "Escape"]) -> str:
         """Press a key; Enter sends the form of the field that is focused."""
+        focus = self.state.view.focus
+        if focus is not None and self.state.view.page.controls[focus - 1].kind == "select":
+            raise ToolError(f"element {focus}, which is focused, is a combobox: choose with select")
         return self._moved(await self._acting.press(self.state.view, key))
 
     @tool
@@ -266,6 +267,14 @@ class WebEnvironment(AsyncEnvironment):
         if self.session is not None:
             self.site.close(self.session)
             self.session = None
+
+
+def _backend(name: str, site: Site, session: Session) -> Backend:
+    if name == "text":
+        return TextBackend(site, session)
+    from .browser import BrowserBackend  # Playwright is loaded by those alone who use it
+
+    return BrowserBackend(site, session)
 
 
 def _typed(text: str, area: bool) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from agentgym import EnvironmentFailure
 
 from .accessibility import CHECKED, Control, read
-from .backend import View, encoded
+from .backend import View, encoded, implicit_button, sends
 from .site import COOKIE, Session, Site
 
 REDIRECTS = 5  # in a row
@@ -60,15 +60,16 @@ class TextBackend:
 
     async def press(self, view: View, key: str) -> View:
         """As `Backend.press`."""
-        if key != "Enter" or view.focus is None:
+        if view.focus is None:
             return view
         control = view.page.controls[view.focus - 1]
+        if key == "Escape":  # browsers empty a search field
+            return _held(view, view.focus, {view.focus: ""} if control.role == "searchbox" else {})
         if control.kind in ("link", "button"):
             return await self.click(view, view.focus)
         if control.kind == "area":
             return _held(view, view.focus, {view.focus: view.fields.get(view.focus, control.value) + "\n"})
-        button = _implicit_button(view, control.form)
-        return view if button is None else self._submit(view, control.form, button)
+        return self._submit(view, control.form, implicit_button(view, control.form) or 0) if sends(view) else view
 
     async def show(self, view: View) -> None:
         """A view is all there is."""
@@ -153,13 +154,6 @@ def _held(view: View, focus: int, changes: dict[int, str]) -> View:
 
 def _together(one: Control, other: Control) -> bool:
     return one.kind == other.kind == "radio" and (one.form, one.field) == (other.form, other.field)
-
-
-def _implicit_button(view: View, form: int) -> int | None:
-    """What Enter presses in a form: its first button; 0, which is none, where it has a single text; else nothing."""
-    own = [(i, c.kind) for i, c in enumerate(view.page.controls, 1) if c.form == form]
-    texts = sum(kind == "text" for _, kind in own)
-    return next((i for i, kind in own if kind == "button"), 0 if texts == 1 else None)
 
 
 def _fields(view: View, form: int, button: int) -> list[tuple[str, str]]:
