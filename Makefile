@@ -4,6 +4,9 @@ SEED ?= 0
 BIN := .venv/bin
 READY := .venv/ready
 TEST := .venv/ready-test
+# The Engine's tests run before all others: in one process behind vLLM's and Ray's its containers failed.
+SANDBOXES := tests/sandbox tests/envs/test_code_shell.py
+OTHERS := $(addprefix --ignore=,$(SANDBOXES))
 
 .PHONY: demo test lint benchmark peers clean
 
@@ -11,7 +14,8 @@ demo: $(READY)
 	$(BIN)/agentgym demo --seed $(SEED) --out runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 test: $(TEST) lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report= $(SANDBOXES)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90 $(OTHERS)
 
 lint: $(TEST)
 	$(BIN)/ruff check .

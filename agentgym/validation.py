@@ -10,6 +10,8 @@ from agentgym.env import Action, Environment
 from agentgym.errors import UserError
 from agentgym.tasks import SPLITS, Task
 
+NAMED = 10  # tasks that are named in a report
+
 
 class Validation(msgspec.Struct, frozen=True):
     """What `validate_env` counted.
@@ -20,6 +22,7 @@ class Validation(msgspec.Struct, frozen=True):
         floor_passed: Those that doing nothing solved.
         has_oracle: Whether there is a gold policy.
         floor: The share that the environment says doing nothing solves.
+        gold_failed: The ids of those that the oracle did not solve, where there is one.
     """
 
     tasks: int
@@ -27,12 +30,14 @@ class Validation(msgspec.Struct, frozen=True):
     floor_passed: int
     has_oracle: bool
     floor: float
+    gold_failed: tuple[str, ...] = ()
 
     @property
     def problem(self) -> str:
         """What is wrong with the tasks; empty when nothing is."""
         if self.has_oracle and self.gold_passed < self.tasks:
-            return f"expected the oracle to solve all {self.tasks} tasks, it solved {self.gold_passed}"
+            named = ", ".join(self.gold_failed[:NAMED]) + (", ..." if len(self.gold_failed) > NAMED else "")
+            return f"expected the oracle to solve all {self.tasks} tasks, it solved {self.gold_passed}, not {named}"
         # Three standard deviations of a binomial draw: a true floor exceeds them about once in 700 times.
         allowed = self.tasks * self.floor + 3 * math.sqrt(self.tasks * self.floor * (1 - self.floor))
         if self.floor_passed > allowed:
@@ -59,9 +64,10 @@ def validate_env(env: Environment, split: str | None = "train", limit: int | Non
     chosen = list(itertools.islice(itertools.chain.from_iterable(splits.values()), limit))
     if not chosen:
         raise UserError(f"there are no tasks to validate in {', '.join(splits)}: choose another split or a higher limit")
-    gold = sum(succeeds(env, task, seed, env.oracle) for task in chosen)
+    failed = tuple(task.id for task in chosen if not succeeds(env, task, seed, env.oracle))
     floor = sum(succeeds(env, task, seed, lambda: "") for task in chosen)
-    return Validation(len(chosen), gold, floor, has_oracle(env, chosen[0]), env.floor)
+    gold = has_oracle(env, chosen[0])
+    return Validation(len(chosen), len(chosen) - len(failed), floor, gold, env.floor, failed if gold else ())
 
 
 def has_oracle(env: Environment, task: Task) -> bool:

@@ -1,10 +1,13 @@
 """What all tests share. The variables are set before torch is imported: the suite runs on all cores, one process each."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.docker_engine import docker_engine, nothing_is_left
 
 if TYPE_CHECKING:
     from agentgym_trajectories.tree import Episode, Trajectory
@@ -46,3 +49,17 @@ def nano_dir(tmp_path_factory: pytest.TempPathFactory, demonstrations: "list[Tra
     directory = tmp_path_factory.mktemp("nano")
     init_model([(t.messages, t.episode.tools) for t in demonstrations], directory, warmup_steps=2)
     return directory
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[str]:
+    """An Engine that the sandboxes of this process use."""
+    before = os.environ.get("DOCKER_HOST")
+    with docker_engine() as host:
+        os.environ["DOCKER_HOST"] = host
+        yield host
+        nothing_is_left(host)
+        if before is None:
+            del os.environ["DOCKER_HOST"]
+        else:
+            os.environ["DOCKER_HOST"] = before

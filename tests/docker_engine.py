@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+DOCKER = pytest.mark.xdist_group("docker")  # one engine for all
+
 
 def _answers(host: str) -> bool:
     import docker
@@ -77,3 +79,17 @@ def _started(folder: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             engine.kill()
             engine.wait()
+
+
+def nothing_is_left(host: str) -> None:
+    """All containers of the tests end, soon after the last idle one is closed."""
+    import docker
+
+    from agentgym.sandbox.docker import LABEL, pool
+
+    pool().close()
+    with contextlib.closing(docker.DockerClient(base_url=host)) as client:
+        until = time.monotonic() + 15
+        while (left := client.api.containers(all=True, filters={"label": LABEL})) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not left

@@ -100,7 +100,8 @@ def validate(
 ) -> None:
     """Play tasks with the oracle and with doing nothing.
 
-    The exit code is 1 when the oracle fails, or doing nothing solves more than the environment says.
+    The exit code is 1 when the oracle fails, or doing nothing solves more than the environment says; the tasks that the oracle
+    does not solve are named.
     """
     out, arguments = Output(json), parse_env_args(env_arg)
     if data is not None:
@@ -115,7 +116,9 @@ def validate(
     gold = f"the oracle solved {result.gold_passed}" if result.has_oracle else "there is no oracle"
     out.say(f"Of {result.tasks} tasks {gold}; doing nothing solved {result.floor_passed} (stated: {result.floor:.1%}).")
     out.say(f"Not sound: {result.problem}." if result.problem else "The tasks are sound.")
-    out.result({"env": env, "ok": not result.problem, "problem": result.problem} | _counts(result))
+    out.result(
+        {"env": env, "ok": not result.problem, "problem": result.problem} | _counts(result) | {"gold_failed": result.gold_failed}
+    )
     if result.problem:
         raise typer.Exit(1)
 

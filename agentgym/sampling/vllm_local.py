@@ -227,7 +227,7 @@ class _Loop:
             raise SamplerFailure("the sampler was closed")
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True).start()
+            threading.Thread(target=_serve, args=(self._loop,), name="vllm", daemon=True).start()
         try:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
         except asyncio.CancelledError:
@@ -246,6 +246,14 @@ class _Loop:
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(last, loop))
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_cancel_others(), loop))
         loop.call_soon_threadsafe(loop.stop)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped, and close it."""
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
 
 
 async def _cancel_others() -> None:

@@ -148,6 +148,8 @@ class Pool:
     def close(self) -> None:
         """Remove the idle containers."""
         with self._changed:
+            for container in self._idle:
+                container.hang_up()  # all of them end at the same time
             while self._idle:
                 self._idle.pop().close()
 
@@ -246,12 +248,16 @@ class _Container:
             self._remove()
             self._ended()
 
-    def _remove(self) -> None:
-        """Once its input is closed the guest ends, and the Engine removes the container; this is in case it does not."""
-        identity, self._id = getattr(self, "_id", ""), ""
+    def hang_up(self) -> None:
+        """Close its input, which ends the guest."""
         with contextlib.suppress(AttributeError, OSError):
             self._socket.close()
             self._stream.close()
+
+    def _remove(self) -> None:
+        """Once its input is closed the guest ends, and the Engine removes the container; this is in case it does not."""
+        identity, self._id = getattr(self, "_id", ""), ""
+        self.hang_up()
         if identity:
             with contextlib.suppress(DockerException, RequestException):
                 self._api.remove_container(identity, force=True)

@@ -8,6 +8,7 @@ def register_environments() -> None:
     register("code/Maths-v0", "agentgym_envs.code.maths:Maths")
     register("code/Python-v0", "agentgym_envs.code.python:Python")
     register("code/Repair-v0", "agentgym_envs.code.repair:Repair")
+    register("code/Shell-v0", "agentgym_envs.code.shell:Shell")
     register("code/Sql-v0", "agentgym_envs.code.sql:Sql")
     register("desk/Orders-v0", "agentgym_envs.desk.env:Orders")
     register("games/Blackjack-v0", "agentgym_envs.games.blackjack:Blackjack")

@@ -363,7 +363,10 @@ def test_a_finite_split_is_validated_whole_and_without_an_oracle():
 def test_a_failing_oracle_is_a_problem():
     result = validate_env(LyingOracle(), "test", limit=5)
     assert result.gold_passed == 0
-    assert result.problem == "expected the oracle to solve all 5 tasks, it solved 0"
+    assert result.gold_failed == ("test-0", "test-1", "test-2", "test-3", "test-4")
+    assert result.problem == f"expected the oracle to solve all 5 tasks, it solved 0, not {', '.join(result.gold_failed)}"
+    many = Validation(20, 0, 0, True, 0.0, tuple(map(str, range(20)))).problem
+    assert many.endswith("it solved 0, not 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...")
 
 
 def test_doing_nothing_must_not_pay():

@@ -129,10 +129,12 @@ def test_check_all_goes_on_after_a_broken_environment():
 def test_validate():
     code, data = run_json("env", "validate", "tiny/Echo-v0", "--split", "test", "--limit", 7)
     assert code == 0
-    assert (data["tasks"], data["gold_passed"], data["floor_passed"]) == (7, 7, 0)
+    assert (data["tasks"], data["gold_passed"], data["floor_passed"], data["gold_failed"]) == (7, 7, 0, [])
     done = run("env", "validate", "tiny/Echo-v0", "--env-arg", "honest=false", "--limit", 3)
     assert done.exit_code == 1
-    assert "Not sound: expected the oracle to solve all 3 tasks, it solved 0." in done.stdout
+    assert "Not sound: expected the oracle to solve all 3 tasks, it solved 0, not train-0, train-1, train-2." in done.stdout
+    data = run_json("env", "validate", "tiny/Echo-v0", "--env-arg", "honest=false", "--limit", 1)[1]
+    assert data["gold_failed"] == ["train-0"]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def cell(code: str) -> Any:
 
 
 def test_conformance() -> None:
-    assert not [check for check in check_env("code/Maths-v0", tasks=2) if not check.ok]
+    assert not [check for check in check_env("code/Maths-v0", tasks=1) if not check.ok]
 
 
 def test_a_session(env: Maths) -> None:
@@ -155,7 +155,7 @@ def test_gsm8k_format(tmp_path: Path) -> None:
 def test_gsm8k() -> None:
     env = Maths(f"{os.environ['AGENTGYM_DATA']}/gsm8k")
     assert [len(env.tasks(split)) for split in SPLITS] == [7473, 0, 1319]
-    for task in [*env.tasks("train")[::50], *env.tasks("test")[::20]]:
+    for task in [*env.tasks("train")[::100], *env.tasks("test")[::40]]:
         gold = task.data["answer"]
         number = float(gold.replace(",", ""))
         assert equal(gold, gold)

@@ -238,7 +238,7 @@ def test_mbpp(env: Python) -> None:
     """A sample; `agentgym env validate code/Python-v0 --data` plays the whole."""
     env.data = f"{os.environ['AGENTGYM_DATA']}/mbpp/mbpp.jsonl"
     assert [len(env.tasks(split)) for split in SPLITS] == [374, 100, 500]
-    sample = [t for split in SPLITS for t in env.tasks(split)[::50]] + [env.find_task(f"mbpp-{n}") for n in (367, 533, 927)]
+    sample = [t for split in SPLITS for t in env.tasks(split)[::100]] + [env.find_task(f"mbpp-{n}") for n in (367, 533, 927)]
     for task in sample:
         names = Problem(**task.data).names
         _, info = played(env, task, assistant(task.data["gold"]))

@@ -1,14 +1,21 @@
-"""code/Repair-v0: conformance, faults that tests show, and how small a repair is."""
+"""code/Repair-v0: conformance, faults that tests show, how small a repair is, security fixes, files."""
 
+import contextlib
+import json
+import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentgym import UserError, assistant, call
-from agentgym.checks import check_env
+from agentgym.checks import check_env, validate_env
+from agentgym.sandbox import LocalSandbox
+from agentgym.tasks import SPLITS
 from agentgym_envs.code.problems import Problem
 from agentgym_envs.code.repair import Repair, changed_lines
+from agentgym_envs.code.weaknesses import WEAKNESSES, make_task
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +69,81 @@ def test_changed_lines() -> None:
     assert changed_lines("a\nb\nc", "a\nc") == 1
     assert changed_lines("a\nb\nc", "x\ny\nz\nw") == 4
     assert changed_lines("a", "") == 1
+
+
+def test_what_does_not_compile() -> None:
+    with contextlib.closing(Repair("compiles")) as env:
+        for task in env.tasks("test")[:3]:
+            info = handed_in(env, task, task.data["faulty"])
+            assert (info["rewards"]["solved"], info["rewards"]["compiles"]) == (0, 0)
+            info = handed_in(env, task, "x = 1")
+            assert (info["rewards"]["compiles"], info["success"]) == (1, False)
+            assert handed_in(env, task, task.data["gold"])["success"]
+
+
+def test_weak_programs() -> None:
+    """Each passes the tests and none of the attacks; the mended one passes all."""
+    rng, seen = random.Random(0), set()
+    with LocalSandbox(Repair.limits) as sandbox:
+        while len(seen) < len(WEAKNESSES):
+            task = make_task(rng, rng.choice(("easy", "medium", "hard")))
+            name = task.prompt.partition("CWE-")[2][:3]
+            if name not in seen:
+                seen.add(name)
+                data = dict(task.data)
+                attacks, faulty = data.pop("attacks"), data.pop("faulty")
+                problem = Problem(**data)
+                report = sandbox.examine(problem.exam(faulty, hidden=True))
+                assert [bool(f) for f in report.failures] == [False] * (len(report.failures) - attacks) + [True] * attacks, task
+                assert not any(sandbox.examine(problem.exam(problem.gold, hidden=True)).failures), task
+
+
+def test_security_fixes() -> None:
+    with contextlib.closing(Repair("secure", level="easy")) as env:
+        for split in SPLITS:
+            assert len({t.data["gold"] for t in env.tasks(split)[:50]}) > 5
+        task = env.tasks()[0]
+        assert "can misuse it (CWE-" in task.prompt
+        info = handed_in(env, task, task.data["faulty"])
+        assert (info["rewards"]["solved"], info["rewards"]["secure"], info["success"]) == (0, 0, False)
+        name = task.data["names"][0]
+        info = handed_in(env, task, f"def {name}(*a): return None")  # withstands some, but does nothing any more
+        assert (info["rewards"]["secure"], info["success"]) == (0, False)
+        assert handed_in(env, task, task.data["gold"])["rewards"]["secure"] == 1
+        validation = validate_env(env, "validation", 3)
+        assert (validation.gold_passed, validation.floor_passed) == (3, 0)
+
+
+ROW = {
+    "prompt": "Halve a number.",
+    "faulty": "def half(x):\n    return x // 2\n",
+    "gold": "def half(x):\n    return x / 2\n",
+    "tests": ["assert half(3) == 1.5"],
+    "hidden_tests": ["assert math.isclose(half(5), 2.5)"],
+    "security_tests": ["assert half(7) == 3.5", "assert half(9) == 4.5"],
+    "setup": "import math",
+    "id": "half-1",
+    "split": "test",
+}
+
+
+def test_a_file(tmp_path: Path) -> None:
+    bare = {key: ROW[key] for key in ("gold", "tests")} | {"faulty": "def half(:"}
+    (tmp_path / "train.jsonl").write_text(f"{json.dumps(ROW)}\n{json.dumps(bare)}")
+    with contextlib.closing(Repair("secure", str(tmp_path))) as env:
+        assert [len(env.tasks(split)) for split in SPLITS] == [1, 0, 1]
+        validation = validate_env(env, None, None)
+        assert (validation.tasks, validation.gold_passed, validation.floor_passed) == (2, 2, 0)
+        task = env.find_task("half-1")
+        assert "Halve a number." in task.prompt
+        assert "half(5)" not in task.prompt
+        info = handed_in(env, task, "def half(x): return {3: 1.5, 5: 2.5, 7: 3.5}[x]")
+        assert (info["rewards"]["solved"], info["rewards"]["secure"]) == (0, 0.5)
+    for wrong, problem in (
+        ({"gold": "def f(:"}, "SyntaxError"),
+        ({"tests": [], "hidden_tests": [], "security_tests": None}, "no tests"),
+        ({"faulty": None}, "AttributeError"),
+    ):
+        (tmp_path / "train.jsonl").write_text(json.dumps(ROW | wrong))
+        with pytest.raises(UserError, match=f"row 1: .*{problem}"):
+            Repair(data=str(tmp_path)).tasks()

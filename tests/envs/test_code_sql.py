@@ -1,5 +1,6 @@
 """code/Sql-v0: conformance, answers and final states, SQLite's walls, DBBench's format, questions about any database."""
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -59,7 +60,7 @@ def do(sql: str) -> Any:
 
 
 def test_conformance() -> None:
-    assert not [check for check in check_env("code/Sql-v0", tasks=4) if not check.ok]
+    assert not [check for check in check_env("code/Sql-v0", tasks=1) if not check.ok]
 
 
 @pytest.mark.parametrize(
@@ -225,6 +226,16 @@ def test_dbbench_as_published() -> None:
     assert [len(env.tasks(split)) for split in SPLITS] == [0, 60, 300]
     validation = validate_env(env, None, None)
     assert (validation.tasks, validation.gold_passed, validation.floor_passed) == (360, 358, 0)
+    ran = []
+    for name in validation.gold_failed:  # one is no SQL, one changes nothing
+        question = Question(**env.find_task(name).data)
+        db = question.open()
+        before = db.key()
+        with contextlib.suppress(sqlite3.Error):
+            db.execute(question.gold)
+            ran.append(db.key() == before)
+        db.close()
+    assert ran == [True]
     changes = [t for s in SPLITS for t in env.tasks(s) if Question(**t.data).values is None]
     assert len(changes) == 240
 

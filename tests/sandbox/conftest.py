@@ -1,52 +1,27 @@
 """One sandbox of each kind for the attacks; each attack begins with a fresh state."""
 
-import contextlib
-import os
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from agentgym.sandbox import MIB, Checkpoint, Limits, Sandbox, open_sandbox
-from tests.docker_engine import docker_engine
+from tests.docker_engine import DOCKER
 
 LIMITS = Limits(seconds=2.0, memory=96 * MIB, processes=16, disk=8 * MIB, files=256, output=16 * 1024)
-DOCKER = pytest.mark.xdist_group("docker")  # one engine for all
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[str]:
-    """An Engine that the sandboxes of this process use."""
-    before = os.environ.get("DOCKER_HOST")
-    with docker_engine() as host:
-        os.environ["DOCKER_HOST"] = host
-        yield host
-        nothing_is_left(host)
-        if before is None:
-            del os.environ["DOCKER_HOST"]
-        else:
-            os.environ["DOCKER_HOST"] = before
-
-
-def nothing_is_left(host: str) -> None:
-    """All containers of the tests end, soon after the last idle one is closed."""
-    import docker
-
-    from agentgym.sandbox.docker import LABEL, pool
-
-    pool().close()
-    with contextlib.closing(docker.DockerClient(base_url=host)) as client:
-        until = time.monotonic() + 15
-        while (left := client.api.containers(all=True, filters={"label": LABEL})) and time.monotonic() < until:
-            time.sleep(0.05)
-        assert not left
+BRIEF = replace(LIMITS, seconds=0.8)  # for attacks that use up all the time there is
 
 
 @pytest.fixture(scope="session", params=["local", pytest.param("docker", marks=DOCKER)])
-def shared(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+def kind(request: pytest.FixtureRequest) -> str:
     if request.param == "docker":
         request.getfixturevalue("engine")
-    with open_sandbox(request.param, LIMITS) as sandbox:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def shared(kind: str) -> Iterator[Sandbox]:
+    with open_sandbox(kind, LIMITS) as sandbox:
         yield sandbox
 
 
@@ -54,3 +29,15 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 def sandbox(shared: Sandbox) -> Sandbox:
     shared.restore(Checkpoint())
     return shared
+
+
+@pytest.fixture(scope="session")
+def shared_brief(kind: str) -> Iterator[Sandbox]:
+    with open_sandbox(kind, BRIEF) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def brief(shared_brief: Sandbox) -> Sandbox:
+    shared_brief.restore(Checkpoint())
+    return shared_brief

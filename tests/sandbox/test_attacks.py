@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agentgym.sandbox import Checkpoint, Result, Sandbox
-from tests.sandbox.conftest import LIMITS
+from tests.sandbox.conftest import BRIEF, LIMITS
 
 SYSCALLS = """
 import ctypes, sys
@@ -57,10 +57,10 @@ def gone(marker: str) -> bool:
 # ---- taking too much --------------------------------------------------------------------------------------------------
 
 
-def test_fork_bomb(sandbox: Sandbox) -> None:
+def test_fork_bomb(brief: Sandbox) -> None:
     code = "import os\nn = 0\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
-    assert python(sandbox, code).timed_out
-    works(sandbox)
+    assert python(brief, code).timed_out
+    works(brief)
 
 
 def test_processes_are_counted_over_all_generations(sandbox: Sandbox) -> None:
@@ -172,13 +172,13 @@ except OSError:
     works(sandbox)
 
 
-def test_output_flood(sandbox: Sandbox) -> None:
-    result = sandbox.run(["bash", "-c", "echo first; head -c 1000000000 /dev/zero | tr '\\0' x; echo; echo last"])
+def test_output_flood(brief: Sandbox) -> None:
+    result = brief.run(["bash", "-c", "echo first; head -c 1000000000 /dev/zero | tr '\\0' x; echo; echo last"])
     assert result.truncated
     assert len(result.output) < LIMITS.output + 100
     assert result.output.startswith("first\n")
     assert result.timed_out or result.output.endswith("last\n")
-    works(sandbox)
+    works(brief)
 
 
 def test_output_flood_of_a_cell(sandbox: Sandbox) -> None:
@@ -190,11 +190,11 @@ def test_output_flood_of_a_cell(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("code", ["while True: pass", "import time; time.sleep(1000)", "import signal; signal.pause()"])
-def test_endless_loop_and_sleep(sandbox: Sandbox, code: str) -> None:
+def test_endless_loop_and_sleep(brief: Sandbox, code: str) -> None:
     began = time.monotonic()
-    assert python(sandbox, code).timed_out
-    assert time.monotonic() - began < LIMITS.seconds + 2
-    works(sandbox)
+    assert python(brief, code).timed_out
+    assert time.monotonic() - began < BRIEF.seconds + 2
+    works(brief)
 
 
 def test_stdin_is_empty_and_ends(sandbox: Sandbox) -> None:
@@ -202,16 +202,16 @@ def test_stdin_is_empty_and_ends(sandbox: Sandbox) -> None:
     assert sandbox.run(["cat"], stdin=b"x" * 300_000).truncated
 
 
-def test_endless_cell_ends_the_session(sandbox: Sandbox) -> None:
-    sandbox.execute("x = 1")
-    assert sandbox.execute("while True: pass").timed_out
-    assert "NameError" in sandbox.execute("x").output
+def test_endless_cell_ends_the_session(brief: Sandbox) -> None:
+    brief.execute("x = 1")
+    assert brief.execute("while True: pass").timed_out
+    assert "NameError" in brief.execute("x").output
 
 
-def test_ignored_signals(sandbox: Sandbox) -> None:
+def test_ignored_signals(brief: Sandbox) -> None:
     code = "import signal\nfor s in signal.valid_signals():\n    try: signal.signal(s, signal.SIG_IGN)\n    except (OSError, ValueError): pass\nwhile True: pass"
-    assert python(sandbox, code).timed_out
-    works(sandbox)
+    assert python(brief, code).timed_out
+    works(brief)
 
 
 # ---- staying behind ---------------------------------------------------------------------------------------------------
@@ -225,9 +225,9 @@ def test_background_process(sandbox: Sandbox) -> None:
     works(sandbox)
 
 
-def test_daemon_of_a_timed_out_program(sandbox: Sandbox) -> None:
+def test_daemon_of_a_timed_out_program(brief: Sandbox) -> None:
     marker = f"sleep 97{secrets.randbelow(10**6):06}"
-    assert sandbox.run(["bash", "-c", f"(setsid {marker} &); sleep 100"]).timed_out
+    assert brief.run(["bash", "-c", f"(setsid {marker} &); sleep 100"]).timed_out
     assert gone(marker)
 
 
@@ -272,9 +272,9 @@ def test_session_is_stopped_between_cells(sandbox: Sandbox) -> None:
     ("whom", "signal"),
     [*((whom, 9) for whom in ("os.getppid()", "1", "-1", "0", "-os.getppid() or -1")), ("1", 15), ("-1", 15), ("-1", 19)],
 )
-def test_killing_parents(sandbox: Sandbox, whom: str, signal: int) -> None:
-    python(sandbox, f"import os, signal\nsignal.signal(15, signal.SIG_IGN)\ntry: os.kill({whom}, {signal})\nexcept OSError: pass")
-    works(sandbox)
+def test_killing_parents(brief: Sandbox, whom: str, signal: int) -> None:
+    python(brief, f"import os, signal\nsignal.signal(15, signal.SIG_IGN)\ntry: os.kill({whom}, {signal})\nexcept OSError: pass")
+    works(brief)
 
 
 def test_host_processes_cannot_be_seen(sandbox: Sandbox) -> None:

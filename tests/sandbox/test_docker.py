@@ -15,7 +15,8 @@ import pytest
 
 from agentgym import EnvironmentFailure, UserError
 from agentgym.sandbox import MIB, Limits, Result, open_sandbox
-from tests.sandbox.conftest import DOCKER, LIMITS
+from tests.docker_engine import DOCKER
+from tests.sandbox.conftest import LIMITS
 
 pytestmark = DOCKER
 OTHER = Limits(seconds=2.0, memory=64 * MIB)

@@ -60,7 +60,6 @@ CHEATS = {
     "fork": "import os\nos.fork(); os.fork()\ndef add(a, b): return 99",
     "huge answer": "def add(a, b): return 'x' * (1 << 27)",
     "deep answer": "def add(a, b):\n    x = []\n    for _ in range(100000): x = [x]\n    return x",
-    "no answer": "def add(a, b):\n    while True: pass",
     "unreadable": "import builtins\nbuiltins.repr = lambda x: '[' * 100000\ndef add(a, b): return 99",
     "unreadable numbers": "import builtins\nbuiltins.repr = lambda x: \"('ok', ('dict', [(('list', []), 1)]))\"\ndef add(a, b): return 99",
     "raises odd": "class SystemExit(BaseException): pass\ndef add(a, b): raise SystemExit('0')",
@@ -131,8 +130,8 @@ def test_a_check_function_in_the_manner_of_humaneval(sandbox: Sandbox) -> None:
     assert passed(sandbox, "def inc(x):\n    return x + 1 if x < 40 else 0", (test,), ("inc",)) == 0
 
 
-def test_time_ends_an_exam(sandbox: Sandbox) -> None:
-    report = sandbox.examine(Exam("def add(a, b):\n    while True: pass", ("add",), TESTS))
+def test_time_ends_an_exam(brief: Sandbox) -> None:
+    report = brief.examine(Exam("def add(a, b):\n    while True: pass", ("add",), TESTS))
     assert report.timed_out
     assert "too much time" in report.error
     assert not report.passed

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from agentgym import EnvironmentFailure
+from agentgym import EnvironmentFailure, UserError
 from agentgym.sandbox import Cell, Checkpoint, Exam, Limits, LocalSandbox, Result, local
 from agentgym.sandbox.guest import confine
-from tests.sandbox.conftest import LIMITS
+from agentgym.sandbox.guest.serve import packed
+from tests.sandbox.conftest import BRIEF, LIMITS
 from tests.sandbox.test_attacks import gone, processes
 
 REFUSE = """
@@ -68,6 +69,39 @@ def test_a_kernel_without_namespaces() -> None:
     assert second == first
 
 
+@pytest.fixture
+def unknown() -> Iterator[None]:
+    """What the kernel misses is asked for anew."""
+    local.missing.cache_clear()
+    yield
+    local.missing.cache_clear()
+
+
+def test_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "missing", lambda: ("landlock", "seccomp"))
+    with pytest.raises(UserError, match="lacks: landlock; seccomp"):
+        LocalSandbox()
+    assert not LocalSandbox(allow_unsafe=True).safe
+
+
+def test_a_guest_that_does_not_start(unknown: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "_base_executable", "/bin/false")
+    with pytest.raises(UserError, match=r"this machine has no local sandbox .*: use the docker sandbox"):
+        LocalSandbox()
+
+
+def test_a_guest_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalSandbox(LIMITS) as sandbox:
+        sandbox.run(["true"])
+        link = sandbox._link
+        assert isinstance(link, local._LocalLink)
+        with pytest.raises(TimeoutError, match="the guest does not answer"):
+            link.exchange(packed({"do": "run", "command": ["sleep", "9"]}), 0.05)
+        link._process.send_signal(signal.SIGSTOP)  # it cannot end by itself either
+        monkeypatch.setattr(local, "START", 0.1)
+    assert link._process.returncode == -signal.SIGKILL
+
+
 def test_the_filter_is_there_for_both_kinds_of_machines() -> None:
     for machine in confine.ARCHITECTURE:
         code = confine.bpf(machine)
@@ -101,7 +135,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_user_without_rights(nobody: None) -> None:
-    with LocalSandbox(LIMITS) as sandbox:
+    with LocalSandbox(BRIEF) as sandbox:
         assert sandbox.safe
         shown = "import os; print(os.getuid(), os.path.exists('/etc/shadow'), os.path.exists('/proc/self'))"
         assert sandbox.run(["python", "-c", shown]).output == "1000 False False\n"

@@ -89,7 +89,7 @@ def test_near_duplicates_are_dropped() -> None:
 
 
 def test_a_minimum_of_visits_stands_beside_the_gap() -> None:
-    episode = tree(("lucky", 1, 1.0), ("solid", 8, 0.7), ("weak", 6, 0.2))
+    episode = tree(("lucky", 1, 1.0), ("solid", 8, 0.7), ("weak", 6, 0.2), end=None)
     assert said(Step(theta=0.1, visits=2)([episode])) == [("solid", "weak")]
     assert said(Step(theta=0.6, visits=1)([episode])) == [("lucky", "weak")]
     (pair,) = Step(visits=2)([episode])
@@ -97,6 +97,8 @@ def test_a_minimum_of_visits_stands_beside_the_gap() -> None:
     (pair,) = Step(visits=2, visited=True)([episode])
     assert pair.confidence == pytest.approx(1 / (1 + 6 / 8))  # MCTS-DPO
     assert pair.reason == "0.700 over 8 visits, 0.200 over 6"
+    ended = tree(("sure", 1, 1.0), ("weak", 6, 0.2))  # an end is worth what it earned, however often it was seen
+    assert said(Step(visits=2)([ended])) == [("sure", "weak")]
 
 
 def test_a_state_has_the_key_that_was_recorded() -> None:

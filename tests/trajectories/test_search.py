@@ -117,11 +117,20 @@ Bound = Callable[[float, int, int, str], float]
 
 
 def slow_search(leaves: dict[str, float], bound: Bound, simulations: int) -> dict[str, tuple[int, float]]:
-    """The same search written for sequences alone: totals instead of means, no tree, roll-outs that always pull 0."""
+    """The same search written for sequences alone: totals instead of means, no tree, roll-outs that always pull 0.
+
+    Ends are counted once: a sequence is settled when it is whole and was visited, or both of its continuations are settled.
+    """
+
+    def settled(at: str) -> bool:
+        return visits.get(at, 0) > 0 if len(at) == 3 else at in expanded and settled(at + "0") and settled(at + "1")
+
     visits: dict[str, int] = {}
     totals: dict[str, float] = {}
     expanded: set[str] = set()
     for _ in range(simulations):
+        if settled(""):
+            break
         at = ""
         while True:
             fresh = at not in expanded
@@ -129,6 +138,8 @@ def slow_search(leaves: dict[str, float], bound: Bound, simulations: int) -> dic
             here = sum(visits.get(at + x, 0) for x in "01")
             scores = {}
             for x in "01":
+                if settled(at + x):
+                    continue
                 n = visits.get(at + x, 0)
                 scores[at + x] = bound(totals.get(at + x, 0.0) / n if n else 0.0, n, here, x)
             at = max(sorted(scores), key=lambda k: scores[k])
@@ -322,13 +333,21 @@ def test_every_named_search_grows_the_same_tree_again(name: str) -> None:
 
 @pytest.mark.parametrize("leaves", [2, 4])
 def test_several_leaves_at_once_are_repeatable_and_go_apart(leaves: int) -> None:
-    search = Search(choice=UCB1(1.0), width=2, leaves=leaves, budget=Budget(24))
+    search = Search(choice=UCB1(1.0), width=2, leaves=leaves, budget=Budget(12))
     sampler = lambda: Levers(lambda r: random.Random(r.seed).randrange(2))  # noqa: E731
     one, _ = grow(search, sampler=sampler(), noise=0.2)
     two, _ = grow(search, sampler=sampler(), noise=0.2)
     assert statistics(one.episodes[0]) == statistics(two.episodes[0])
-    assert sum(n for path, (n, _) in statistics(one.episodes[0]).items() if len(path) == 1) == 24
+    assert sum(n for path, (n, _) in statistics(one.episodes[0]).items() if len(path) == 1) == 12
     check(one.episodes[0])
+
+
+def test_a_tree_in_which_nothing_is_left_to_find_is_done() -> None:
+    """Ends are counted once, so that simulations go where something is still unknown."""
+    sink, _ = grow(Search(width=2, budget=Budget(simulations=None, nodes=1000)))
+    found = statistics(sink.episodes[0])
+    assert {path: value for path, (_, value) in found.items() if len(path) == 3} == LEAVES
+    assert all(visits == 1 for path, (visits, _) in found.items() if len(path) == 3)
 
 
 def check(episode: Episode) -> None:

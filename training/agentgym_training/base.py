@@ -78,7 +78,7 @@ def open_model(model_dir: Path) -> tuple[Any, Any]:
         UserError: there is none.
     """
     transformers.utils.logging.disable_progress_bar()
-    model, tokenizer = load(Path(model_dir).resolve())
+    model, tokenizer = load(Path(model_dir).resolve(), "cpu")  # in float32 there; trainers move it to their device
     return model, tokenizer
 
 
@@ -100,6 +100,7 @@ def fit(
     out_dir: Path,
     resume: bool,
     also: Sequence[str] = (),
+    task: str = "CAUSAL_LM",
     **more: Any,
 ) -> dict[str, float]:
     """Train, and save model and tokenizer as a model directory (an adapter directory with LoRA).
@@ -116,6 +117,7 @@ def fit(
         out_dir: Where the model, checkpoints and ``metrics.jsonl`` go.
         resume: Go on from the last checkpoint in `out_dir`, if there is one.
         also: What else is measured; see `Metrics`.
+        task: See `peft_config`.
         more: Arguments that only this kind of training sets.
 
     Returns:
@@ -136,7 +138,7 @@ def fit(
             processing_class=tokenizer,
             data_collator=collator,
             callbacks=[metrics],
-            peft_config=peft_config(config.lora),
+            peft_config=peft_config(config.lora, task),
         )
     made.remove_callback(transformers.PrinterCallback)
     made.train(resume_from_checkpoint=str(last) if last else None)
@@ -222,8 +224,8 @@ class Metrics(transformers.TrainerCallback):  # type: ignore[misc]  # transforme
         self.names = ("loss", *also)
         out_dir.mkdir(parents=True, exist_ok=True)
         step = int(last.name.rpartition("-")[2]) if last else 0
-        written = self.file.read_text().splitlines() if step and self.file.exists() else []
-        self.lines = [line for line in map(json.loads, written) if line["step"] <= step]
+        written = self.file.read_text().splitlines(keepends=True) if step and self.file.exists() else []
+        self.lines = [line for line in (json.loads(w) for w in written if w.endswith("\n")) if line["step"] <= step]
         self.file.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
         self.began = self.logged = time.perf_counter()
         self.counted = self.steps = 0
@@ -303,8 +305,6 @@ def arguments(kind: Callable[..., Any], out_dir: Path, config: Training, steps: 
     return made
 
 
-def peft_config(lora: Lora | None) -> LoraConfig | None:
-    """The adapters as peft wants them."""
-    if lora is None:
-        return None
-    return LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+def peft_config(lora: Lora | None, task: str = "CAUSAL_LM") -> LoraConfig | None:
+    """The adapters as peft wants them; with the task "SEQ_CLS" the head is trained and kept too."""
+    return lora and LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules="all-linear", task_type=task)

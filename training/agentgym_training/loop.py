@@ -7,7 +7,7 @@ goes on when its command is given again, with the same result: all seeds follow 
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from agentgym_trajectories import select as selecting
 from agentgym_trajectories.cli import choose_tasks, play_all
 from agentgym_trajectories.players import LocalPlayers
 from agentgym_trajectories.rollout import Memory, Rollout
-from agentgym_trajectories.search import search_named
 from agentgym_trajectories.store import Store
 from agentgym_trajectories.tree import Trajectory
 
@@ -147,8 +146,7 @@ class Loop:
         recipe, chosen = self.recipe, self.recipe.search
         assert chosen is not None
         sampler = self._sampler(policy)
-        search = search_named(chosen.name).with_simulations(chosen.simulations)
-        search = replace(search, width=chosen.width or search.width, ranking=search.ranking if chosen.critic else None)
+        search = chosen.build()
         tasks = choose_tasks(recipe.env, recipe.env_args, "train", self._offset() + start, recipe.tasks)
         if recipe.samples:
             solved = store.query("SELECT task, avg(success) FROM episodes WHERE version = ? GROUP BY task", sampler.version)

@@ -1,5 +1,6 @@
 """Recipes of iterative training: YAML, read strictly. The shipped ones are the files of `recipes/`, named after their methods."""
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from agentgym import UserError
 from agentgym_trajectories.pairs import parse
+from agentgym_trajectories.search import Search, search_named
 
 from .preference import Preference
 from .sft import Sft
@@ -62,6 +64,11 @@ class Searching(_Strict):
     simulations: int = Field(16, ge=1)
     width: int | None = Field(None, ge=1)
     critic: bool = True
+
+    def build(self) -> Search:
+        """The search."""
+        named = search_named(self.name).with_simulations(self.simulations)
+        return replace(named, width=self.width or named.width, ranking=named.ranking if self.critic else None)
 
 
 class Recipe(_Strict):

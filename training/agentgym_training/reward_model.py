@@ -51,6 +51,7 @@ def train_reward_model(
     transformers.utils.logging.disable_progress_bar()
     tokenizer = load_tokenizer(model_dir)
     pad = pad_id(tokenizer)
+    torch.manual_seed(config.seed)  # of the new head
     with loading(model_dir):
         model = AutoModelForSequenceClassification.from_pretrained(model_dir, num_labels=1, dtype=torch.float32)
     model.config.pad_token_id = pad
@@ -66,6 +67,7 @@ def train_reward_model(
         out_dir=Path(out_dir),
         resume=resume,
         also=("accuracy",),
+        task="SEQ_CLS",
     )
 
 

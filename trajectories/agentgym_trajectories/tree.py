@@ -104,6 +104,15 @@ class Episode(msgspec.Struct):
             if node.id not in inner and node.kind == "action":
                 yield self.trajectory(node.id)
 
+    def before(self, node: Node) -> Node | None:
+        """The action before this node, across a rewritten history too; None where there was none."""
+        at = node
+        while at.parent >= 0 or at.continues >= 0:
+            at = self.nodes[at.parent if at.parent >= 0 else at.continues]
+            if at.kind == "action":
+                return at
+        return None
+
     def trajectory(self, action: int) -> "Trajectory":
         """What was done from the beginning to `action`, whether or not anything comes after it."""
         return Trajectory(self, self._branches(action))

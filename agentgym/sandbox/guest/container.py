@@ -66,6 +66,7 @@ class ContainerRoom(Room):
             if time.monotonic() > until:
                 jobs.signal_all(signal.SIGKILL)
         os.close(job.status)
+        self._killed = _oom_kills()  # what the kernel killed meanwhile is not the next job's doing
 
     def stop(self, job: Job, stopped: bool) -> None:
         """A session is alone when it is stopped."""

@@ -13,6 +13,7 @@ stays trusted.
 import ast
 import doctest
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -67,10 +68,8 @@ def _mbpp(row: Row, named: str) -> Task:
         raise ValueError("no tests")
     if after:
         tests[0] = f"{after}\n{tests[0]}"
-    defined = _defined(gold)
-    used = {n.id for test in tests for n in ast.walk(parsed(test)) if isinstance(n, ast.Name)}
     imports = "\n".join([*_imports(gold), *map(_unix, row.get("test_imports") or ())])
-    problem = Problem(gold, tuple(n for n in defined if n in used), (tests[0],), tuple(tests[1:]), imports)
+    problem = Problem(gold, names_used(gold, tests), (tests[0],), tuple(tests[1:]), imports)
     text = _unix(row["text"] if "text" in row else row["prompt"])
     number = row["task_id"]
     split = _mbpp_split(number) or named or split_by_hash(f"{text}{gold}")
@@ -104,6 +103,12 @@ def parsed(program: str) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(program)
+
+
+def names_used(program: str, tests: Iterable[str]) -> tuple[str, ...]:
+    """What tests take from a program."""
+    used = {n.id for test in tests for n in ast.walk(parsed(test)) if isinstance(n, ast.Name)}
+    return tuple(name for name in _defined(program) if name in used)
 
 
 def _defined(program: str) -> tuple[str, ...]:

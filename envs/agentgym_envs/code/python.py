@@ -93,18 +93,21 @@ class Python(Sandboxed):
     def score(self, answer: str) -> Mapping[str, float]:
         """All tests on the program that was handed in."""
         program = code_of(answer)
-        visible, hidden = len(self.problem.visible), len(self.problem.hidden)
-        parts = {"solved": 0.0, "compiles": 0.0, "visible": 0.0, "hidden": 0.0}
-        if program.strip() and len(program) <= MAX_PROGRAM:
+        if not program.strip() or len(program) > MAX_PROGRAM:
+            report = Report(False, "", ("no program",) * len(self.problem.visible + self.problem.hidden))
+        else:
             report = self._examine(program, hidden=True)
-            passed = [not failure for failure in report.failures]
-            parts = {
-                "solved": float(report.loaded and all(passed)),
-                "compiles": float(report.loaded),
-                "visible": sum(passed[:visible]) / max(1, visible),
-                "hidden": sum(passed[visible:]) / max(1, hidden),
-            }
-        return parts | {"attempts": 1 / max(1, self.state.programs)}
+        return self.parts(report) | {"attempts": 1 / max(1, self.state.programs)}
+
+    def parts(self, report: Report) -> dict[str, float]:
+        """The parts of the reward that come from an exam with all tests."""
+        passed, visible = [not failure for failure in report.failures], len(self.problem.visible)
+        return {
+            "solved": float(report.loaded and all(passed)),
+            "compiles": float(report.loaded),
+            "visible": sum(passed[:visible]) / max(1, visible),
+            "hidden": sum(passed[visible:]) / max(1, len(passed) - visible),
+        }
 
     def oracle(self) -> Message:
         """Run the tests on the solution, then hand it in."""

@@ -2,7 +2,8 @@
 
 DBBench (AgentBench, Liu et al. 2023, arXiv:2308.03688): one table for each task, given in the row, and a ``label``: the answer of
 a question, or the statement that makes a change. Questions are judged by the label: their published queries run only in part.
-Of the 240 changes of the published files one is no valid SQL and one changes nothing; nobody can solve these two.
+Of the 240 changes of the published files one is no valid SQL and one changes nothing; nobody can solve these two,
+and `agentgym env validate` names them.
 """
 
 import functools

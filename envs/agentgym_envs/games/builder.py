@@ -6,7 +6,7 @@ from .dungeon import COLOURS, METALS, TREASURE, Door, Room
 
 DEPTHS = {"easy": (2, 3), "medium": (4, 6), "hard": (7, 9)}  # irreversible choices, the least and the most
 NAMES = ("hall", "cellar", "attic", "kitchen", "tower", "cave", "crypt", "chapel", "library", "stable", "armoury", "bath")
-_SAID, _EXCLUDED, _EARLIER = 0.5, 0.25, 0.25  # shares: the note names the right one, a wrong one; it hangs in a room before
+_SAID, _EXCLUDED, _EARLIER = 0.6, 0.3, 0.25  # shares: the note names the right one, a wrong one; it hangs in a room before
 
 
 class _Builder:

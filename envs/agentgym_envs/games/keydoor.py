@@ -16,9 +16,9 @@ LEVELS = tuple(DEPTHS)
 class KeyDoor(Environment):
     """Find the treasure behind rooms of doors and keys; a wrong choice cannot be taken back, and shows late or never.
 
-    Notes tell which door or key is right, or one that is wrong, in their own room or in a later one. About every fourth choice
+    Notes tell which door or key is right, or one that is wrong, in their own room or in a later one. About every tenth choice
     no note speaks: only trying tells, so that returning to a state and searching on from it pays. An agent that follows all
-    notes and guesses where they are silent solves 52 % (71, 49, 35 % by level), one that only guesses 12 %.
+    notes and guesses where they are silent solves 68 % (81, 69, 54 % by level), one that only guesses 12 %.
 
     Solved means that the treasure was found; there is no other reward. Where nothing can be done any more the episode ends; an
     answer in text gives up.

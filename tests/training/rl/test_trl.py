@@ -55,16 +55,16 @@ def drawn():
 
 
 SETTINGS = [
-    ({"loss_type": "grpo"}, Objective(correction="none")),
-    ({"loss_type": "grpo", "beta": 0.05}, Objective(correction="none", kl=0.05)),
-    ({"loss_type": "grpo", "beta": 0.05}, Objective(correction="none", kl=0.05, kl_unbiased=True)),
+    ({"loss_type": "grpo"}, Objective(correction="none", mean="episodes")),
+    ({"loss_type": "grpo", "beta": 0.05}, Objective(correction="none", mean="episodes", kl=0.05)),
+    ({"loss_type": "grpo", "beta": 0.05}, Objective(correction="none", mean="episodes", kl=0.05, kl_unbiased=True)),
     ({"loss_type": "dapo", "epsilon_high": 0.28}, Objective(correction="none", mean="tokens", clip_high=0.28)),
     ({"loss_type": "dr_grpo"}, Objective(correction="none", mean="constant", constant=64)),
     (
         {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon_low": 3e-4, "epsilon_high": 4e-4},
-        Objective(ratio="sequence", clip_low=3e-4, clip_high=4e-4, correction="none"),
+        Objective(ratio="sequence", clip_low=3e-4, clip_high=4e-4, correction="none", mean="episodes"),
     ),
-    ({"loss_type": "grpo", "vllm": "token_truncate"}, Objective(cap=1.1)),
+    ({"loss_type": "grpo", "vllm": "token_truncate"}, Objective(cap=1.1, mean="episodes")),
     ({"loss_type": "bnpo", "vllm": "token_mask", "beta": 0.02}, Objective(correction="mask", cap=1.2, mean="tokens", kl=0.02)),
 ]
 

@@ -95,11 +95,13 @@ class Collector:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._run(self._finish()).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._store.close()
+        try:
+            self._run(self._finish()).result()
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            self._store.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         return asyncio.run_coroutine_threadsafe(work, self._loop)

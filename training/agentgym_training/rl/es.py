@@ -24,7 +24,7 @@ from peft import get_peft_model
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from agentgym import Tasks, make
+from agentgym import Tasks, UserError, make
 from agentgym.cli.output import Output
 from agentgym.sampling.transformers import TransformersSampler, load, without_peft_warning
 from agentgym_training.base import Lora, peft_config, same_training
@@ -147,6 +147,11 @@ class Evolution:
         self._set(seed, size)
         sink = Memory()
         asyncio.run(Rollout(self.env, self.env_args, 1, 0, CONCURRENCY).run(tasks, self.sampler, sink))
+        if len(sink.episodes) < len(tasks):
+            lost = len(tasks) - len(sink.episodes)
+            raise UserError(
+                f"{lost} of {len(tasks)} episodes failed, and members are compared on the same tasks: mend that first"
+            )
         return float(np.mean([sum(self.reward(t)) for e in sink.episodes for t in e.trajectories()]))
 
     @torch.no_grad()

@@ -1,6 +1,7 @@
 """The methods of reinforcement learning by name: each says how credit is given and what is minimised.
 
-A method of one's own is a `Method`; what it is made of stands in `credit` and `objective`.
+A method of one's own is a `Method`; what it is made of stands in `credit` and `objective`. Clipping, and with it what sets "dapo"
+and "gspo" apart from "grpo", comes into play only where `RL.steps` or `RL.staleness` let the policy leave its batch behind.
 """
 
 from collections.abc import Callable
@@ -131,16 +132,19 @@ def tree(turns: Turns) -> Floats:
 
 
 METHODS: dict[str, Method] = {
-    "grpo": Method(grpo),
+    "grpo": Method(grpo),  # the mean over tokens, as TRL and verl have it today
+    "grpo-paper": Method(grpo, Objective(mean="episodes")),
     "dr-grpo": Method(dr_grpo, Objective(mean="constant")),
-    "dapo": Method(grpo, Objective(clip_high=0.28, mean="tokens")),
-    "gspo": Method(grpo, Objective(ratio="sequence", clip_low=3e-4, clip_high=4e-4)),  # arXiv:2507.18071, section 5.1
+    "dapo": Method(grpo, Objective(clip_high=0.28)),
+    "gspo": Method(
+        grpo, Objective(ratio="sequence", mean="episodes", clip_low=3e-4, clip_high=4e-4)
+    ),  # arXiv:2507.18071, section 5.1
     "rloo": Method(rloo),
-    "reinforce++": Method(reinforce, Objective(mean="tokens")),
+    "reinforce++": Method(reinforce),
     "turn": Method(ReturnToGo()),
     "gigpo": Method(GiGPO()),
-    "ppo": Method(None, Objective(mean="tokens"), critic=Ppo()),
-    "ppo-token": Method(None, Objective(mean="tokens"), critic=Ppo(tokens=True, lam=0.99)),
+    "ppo": Method(None, critic=Ppo()),
+    "ppo-token": Method(None, critic=Ppo(tokens=True, lam=0.99)),
     "archer": Method(None, critic=Archer()),
     "tree-grpo": Method(grpo, search="tree-grpo"),
     "tree": Method(tree, search="mcts"),

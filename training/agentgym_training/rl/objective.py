@@ -27,7 +27,8 @@ class Objective:
         ratio: "token" (PPO) or "sequence": the geometric mean over a sequence's tokens (GSPO, arXiv:2507.18071).
         clip_low: How far below 1 a ratio counts.
         clip_high: How far above; more than `clip_low` is DAPO's clip-higher (arXiv:2503.14476), which keeps entropy up.
-        mean: Over "tokens" of the batch, over "episodes" of the mean of each, or by a "constant" number of tokens (Dr. GRPO).
+        mean: Over "tokens" of the batch, over "episodes" of the mean of each (a failure's token then weighs the less the longer
+            it rambles: short well-formed failures are unlearnt first), or by a "constant" number of tokens (Dr. GRPO).
         constant: Tokens of an episode, for that constant.
         correction: Of the difference between sampler and trainer: "truncate", "mask" or "none".
         cap: Of w: it is truncated there; or masked there and below 1 / cap.
@@ -40,7 +41,7 @@ class Objective:
     ratio: Literal["token", "sequence"] = "token"
     clip_low: float = 0.2
     clip_high: float = 0.2
-    mean: Literal["tokens", "episodes", "constant"] = "episodes"
+    mean: Literal["tokens", "episodes", "constant"] = "tokens"
     constant: int = 1024
     correction: Literal["truncate", "mask", "none"] = "truncate"
     cap: float = 2.0

@@ -116,12 +116,12 @@ def turns_of(episodes: Sequence[Episode], reward: Reward = environment_reward) -
             node = episode.nodes[node_id]
             if not node.token_ids or node.logprobs is None or len(node.logprobs) != len(node.token_ids):
                 raise UserError(f"an action of task {episode.task.id} has no logged logprobs: sample from a model")
-            before = _before(episode, node)
+            before = episode.before(node)
             key = _state_key(episode, node, before) or f"{number}/{node_id}"  # one without a key is like no other
             columns["group"].append(group)
             columns["episode"].append(number)
             columns["node"].append(node_id)
-            columns["parent"].append(places[before] if before >= 0 else -1)
+            columns["parent"].append(places[before.id] if before else -1)
             columns["reward"].append(rewards[node_id])
             columns["state"].append(states.setdefault((group, key), len(states)))
             columns["visits"].append(node.visits)
@@ -134,14 +134,6 @@ def turns_of(episodes: Sequence[Episode], reward: Reward = environment_reward) -
     return Turns(**arrays)
 
 
-def _before(episode: Episode, node: Node) -> int:
-    """The action before this one; -1 for a first one. Across a rewritten history too."""
-    at = node.parent
-    while at >= 0 and episode.nodes[at].kind != "action":
-        at = episode.nodes[at].parent if episode.nodes[at].parent >= 0 else episode.nodes[at].continues
-    return at
-
-
-def _state_key(episode: Episode, node: Node, before: int) -> str:
+def _state_key(episode: Episode, node: Node, before: Node | None) -> str:
     """Of the state in which an action was taken: that after the action before it, or the one at the start."""
-    return episode.nodes[before].state_key if before >= 0 else episode.nodes[node.parent].state_key
+    return before.state_key if before else episode.nodes[node.parent].state_key

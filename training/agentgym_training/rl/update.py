@@ -231,7 +231,8 @@ class _Means:
         self._counts[name] = self._counts.get(name, 0) + len(values)
 
     def most(self, name: str, value: float) -> None:
-        self._most[name] = max(self._most.get(name, 0.0), value)
+        before = self._most.get(name, 0.0)
+        self._most[name] = max(before, value) if np.isfinite(value) else value  # what is not finite is to be seen
 
     def result(self) -> dict[str, float]:
         return {name: total / self._counts[name] for name, total in self._sums.items()} | self._most

@@ -18,7 +18,7 @@ class Step(Maker):
 
     Attributes:
         theta: Least difference.
-        visits: Each of both has been visited so often.
+        visits: Each of both has been visited so often; an end is known after one visit.
         alpha: Of the mean of returns against the critic's rank, where there is one.
         ends: Only the best against the worst of a state.
         visited: Confidence by visits, that of MCTS-DPO (arXiv:2405.00451): ``1 / (1 + N_l / max(1, N_w))``; else it is 1.
@@ -37,10 +37,12 @@ class Step(Maker):
         for episode in group:
             states: dict[int, list[Node]] = {}
             for node in episode.nodes:
-                if node.kind == "action" and node.value is not None and node.visits >= max(1, self.visits):
+                enough = 1 if node.end is not None else max(1, self.visits)
+                if node.kind == "action" and node.value is not None and node.visits >= enough:
                     states.setdefault(node.parent, []).append(node)
             for siblings in states.values():
-                if not self.mended or episode.nodes[episode.nodes[siblings[0].parent].parent].errors:
+                before = episode.before(siblings[0])
+                if not self.mended or (before is not None and before.errors):
                     yield from self._pairs(episode, siblings)
 
     def _pairs(self, episode: Episode, siblings: list[Node]) -> Iterator[Pair]:

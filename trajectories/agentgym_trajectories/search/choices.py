@@ -34,12 +34,14 @@ def quality(edge: Edge, alpha: float = 1.0) -> float:
 
 
 class Descent:
-    """From the root down, at each state by `pick`."""
+    """From the root down, at each state by `pick` among the actions that are not settled (an end is counted once)."""
 
     def select(self, root: State) -> State | Edge | None:
         """A state that is not expanded, or an action never evaluated or final."""
         state = root
         while state.edges:
+            if not state.open:
+                return None
             edge = self.pick(state)
             if edge.state is None or edge.node.visits + edge.pending == 0:
                 return edge
@@ -48,7 +50,7 @@ class Descent:
 
     def reach(self, state: State) -> list[Edge]:
         """The one that would be picked next."""
-        return [self.pick(state)]
+        return [self.pick(state)] if state.open else []  # others under way may have taken all
 
     def pick(self, state: State) -> Edge:
         """The action to follow."""
@@ -70,7 +72,7 @@ class UCB1(Descent):
     def pick(self, state: State) -> Edge:
         """The highest bound."""
         log = math.log(max(state.visits, 1))
-        return max(state.edges, key=lambda e: quality(e, self.alpha) + self.c * math.sqrt(log / (1 + e.node.visits + e.pending)))
+        return max(state.open, key=lambda e: quality(e, self.alpha) + self.c * math.sqrt(log / (1 + e.node.visits + e.pending)))
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class PUCT(Descent):
         """The highest bound; before the first visit, the highest prior."""
         root = math.sqrt(max(state.visits, 1))
         return max(
-            state.edges,
+            state.open,
             key=lambda e: quality(e, self.alpha) + self.w * prior(e) * root / (1 + e.node.visits + e.pending),
         )
 

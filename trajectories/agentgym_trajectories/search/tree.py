@@ -22,6 +22,7 @@ class Edge:
         state: What it led to; None where the episode ended.
         copies: How many near-duplicates were merged into it, itself included.
         pending: Simulations that went this way and are not backed up yet (virtual loss).
+        known: Whether it was found to be settled; what is, stays so.
     """
 
     node: Node
@@ -30,6 +31,17 @@ class Edge:
     state: "State | None" = None
     copies: int = 1
     pending: int = 0
+    known: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to find here: the episode has ended and that was counted, or all that follows is settled."""
+        if not self.known:
+            if self.state is None:
+                self.known = self.node.visits + self.pending > 0
+            else:
+                self.known = bool(self.state.edges) and not self.state.open
+        return self.known
 
     @property
     def path(self) -> list["Edge"]:
@@ -68,6 +80,11 @@ class State:
     def depth(self) -> int:
         """Actions taken so far."""
         return self.edge.source.depth + 1 if self.edge else 0
+
+    @property
+    def open(self) -> list[Edge]:
+        """The edges that are not settled."""
+        return [e for e in self.edges if not e.settled]
 
     @property
     def visits(self) -> int:

@@ -1,0 +1,121 @@
+"""Does search pay: Agent Q's rounds against the same rounds without trees, from one checkpoint, on as many sampled tokens.
+
+``python -m tests.benchmarks.gain --json`` prints one line of JSON last: for each environment and method the held-out success before
+and after for each seed, the mean gain in points and its standard deviation, and the sampled tokens; and under `inference` the share of test tasks that the
+first policy solves in one tree, and in as many independent attempts as cost the same tokens (the reward is the judge of both).
+
+- ``agent-q``: the shipped recipe;
+- ``rft``: own successes among independent attempts, no pairs (rejection-sampling fine-tuning);
+- ``dpo``: the same, and DPO on pairs of whole trajectories.
+
+Options: ``--env desk`` (or keydoor), ``--seeds 0,1,2``, ``--methods agent-q,rft,dpo``, ``--out DIR`` (give it again to go on).
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from agentgym.cli.output import Output
+from agentgym.sampling.transformers import TransformersSampler
+from agentgym_training.loop import CONCURRENCY, Loop
+from agentgym_training.recipe import Recipe, WarmUp, load_recipe
+from agentgym_training.sft import Sft
+from agentgym_trajectories.cli import choose_tasks, play_all
+from agentgym_trajectories.episode import play as play_episode
+from agentgym_trajectories.players import LocalPlayers, Program
+from agentgym_trajectories.rollout import Memory, Rollout
+from agentgym_trajectories.store import Store
+
+KEYDOOR = {
+    "env": "games/KeyDoor-v0",
+    "env_args": {"level": "medium"},
+    "warmup": WarmUp(tasks=5000, copy_steps=400, sft=Sft(max_steps=900, lr=3e-3)),
+}
+ENVS: dict[str, dict[str, Any]] = {"desk": {}, "keydoor": KEYDOOR}
+METHODS = ("agent-q", "rft", "dpo")
+SHORT = Sft(max_steps=2, batch_size=2, lr=1e-3)
+TINY = {"warmup": WarmUp(tasks=8, copy_steps=2, sft=SHORT), "rounds": 1, "tasks": 2, "validation": 2, "test": 2, "sft": SHORT}
+
+
+def carry_out(recipe: Recipe, out: Path, seed: int, methods: list[str]) -> dict[str, Any]:
+    """One seed: Agent Q first, whose warm-up and number of tokens the others take over."""
+    output = Output(True)
+    done = {"agent-q": Loop(recipe, out / "agent-q", seed, output).run()}
+    first = out / "agent-q/warmup/policy"
+    with Store(out / "agent-q/round-1") as store:
+        own = "FROM episodes WHERE version != 'oracle'"
+        total, single = store.query(f"SELECT sum(tokens), avg(tokens) FILTER (WHERE version NOT LIKE '%+%') {own}")[0]
+    alone = {"policy": first, "search": None, "samples": round(total / recipe.tasks / single)}
+    changes = {"rft": alone | {"preference": None}, "dpo": alone | {"pairs": ("outcome", "distinct", "cap:pairs=4")}}
+    for name in (m for m in methods if m in changes):
+        done[name] = Loop(recipe.model_copy(update=changes[name]), out / name, seed, output).run()
+    file = out / "inference.json"
+    if not file.exists():
+        file.write_text(json.dumps(inference(recipe, first, single, output)))
+    return {"methods": done, "inference": json.loads(file.read_text())}
+
+
+def inference(recipe: Recipe, policy: Path, single: float, output: Output) -> dict[str, float]:
+    """Trees, and as many independent attempts (of `single` tokens each) as cost the same, at the same tasks."""
+    assert recipe.search is not None
+    search = recipe.search.build()
+
+    def play(samples: int, program: Program, version: str) -> tuple[float, float]:
+        """The share of tasks that were solved once, and tokens for each."""
+        sampler = TransformersSampler(policy, temperature=1.0, max_tokens=recipe.max_tokens, max_batch=CONCURRENCY)
+        plan, sink = Rollout(recipe.env, recipe.env_args, samples, 0, CONCURRENCY), Memory()
+        tasks = choose_tasks(recipe.env, recipe.env_args, "test", 0, recipe.test)
+        players = LocalPlayers(plan.env, plan.env_args, sampler, plan.deadlines, program, version)
+        play_all(plan, tasks, sampler, sink, output, players)
+        solved = {e.task.id for e in sink.episodes if any(t.success for t in e.trajectories())}
+        return len(solved) / len(tasks), sampler.usage.sampled_tokens / len(tasks)
+
+    searched, tokens = play(1, search.play, search.name)
+    attempts = max(1, round(tokens / single))
+    alone, spent = play(attempts, play_episode, "alone")
+    return {"search": searched, "search_tokens": tokens, "best_of_n": alone, "best_of_n_tokens": spent, "n": attempts}
+
+
+def summary(seeds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Over all seeds of one environment."""
+    told: dict[str, Any] = {}
+    for name in seeds[0]["methods"]:
+        runs = [s["methods"][name] for s in seeds]
+        gains = [100 * (r["success"]["best"] - r["success"]["start"]) for r in runs]
+        told[name] = {
+            "before": [r["success"]["start"] for r in runs],
+            "after": [r["success"]["best"] for r in runs],
+            "gain": statistics.mean(gains),
+            "gain_std": statistics.stdev(gains) if len(gains) > 1 else 0.0,
+            "sampled_tokens": statistics.mean(sum(x["sampled_tokens"] for x in r["rounds"]) for r in runs),
+        }
+    inferred = [s["inference"] for s in seeds]
+    return {"methods": told, "inference": {k: statistics.mean(i[k] for i in inferred) for k in inferred[0]}}
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--env", choices=ENVS, action="append")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--tiny", action="store_true", help="Only try whether it runs.")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    out = options.out or Path(tempfile.mkdtemp())
+    found = {}
+    for env in options.env or ENVS:
+        recipe = load_recipe("agent-q").model_copy(
+            update=ENVS[env] | {"validation": 200, "test": 400} | (TINY if options.tiny else {})
+        )
+        seeds = [carry_out(recipe, out / env / f"seed-{s}", int(s), options.methods.split(",")) for s in options.seeds.split(",")]
+        found[env] = summary(seeds)
+    print(json.dumps(found, indent=None if options.json else 2))
+
+
+if __name__ == "__main__":
+    main()
