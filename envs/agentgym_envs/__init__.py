@@ -16,4 +16,5 @@ def register_environments() -> None:
     register("games/KeyDoor-v0", "agentgym_envs.games.keydoor:KeyDoor")
     register("games/Taxi-v0", "agentgym_envs.games.taxi:Taxi")
     register("instruct/Verifiable-v0", "agentgym_envs.instruct.env:Verifiable")
+    register("web/Booking-v0", "agentgym_envs.web.booking.env:BookingEnvironment")
     register("web/Shop-v0", "agentgym_envs.web.shop.env:ShopEnvironment")

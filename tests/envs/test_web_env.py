@@ -10,9 +10,9 @@ import pytest
 from agentgym import SPLITS, EnvironmentFailure, ErrorCategory, UserError, assistant, call
 from agentgym.checks import check_env, validate_env
 from agentgym_envs.web.env import LINES
+from agentgym_envs.web.errand import LEVELS
 from agentgym_envs.web.shop.catalogue import make_product
 from agentgym_envs.web.shop.env import ShopEnvironment
-from agentgym_envs.web.shop.goals import LEVELS
 from tests.envs.web_walk import walk, wander
 
 SIZE = 800
@@ -54,7 +54,7 @@ def test_the_oracle_solves_every_task(level: str | None) -> None:
 
 def test_products_of_one_split_are_of_no_other() -> None:
     env = ShopEnvironment(products=SIZE)
-    products = [{t.data["product"] for t in env.tasks(split)[:200]} for split in SPLITS]
+    products = [{t.data["goal"]["item"] for t in env.tasks(split)[:200]} for split in SPLITS]
     assert not set.intersection(*products[:2])
     assert not set.intersection(*products[1:])
     assert {t.difficulty for t in env.tasks()[:50]} == set(LEVELS)
@@ -136,7 +136,7 @@ def test_a_site_that_does_not_come_back(env: ShopEnvironment) -> None:
 def test_there_and_back(env: ShopEnvironment) -> None:
     first = env.state.view
     found = act(env, "search", query="lamp")
-    assert found.startswith("Results for lamp - Harbour Goods, /search?q=lamp\n")
+    assert found.startswith("<page>\nResults for lamp - Harbour Goods, /search?q=lamp\n")
     assert '[2] searchbox "Search products" = "lamp"' in found
     product = button(env, "Next page")
     assert "page=2" in act(env, "click", element=product)

@@ -12,11 +12,13 @@ from selectolax.lexbor import LexborHTMLParser
 
 from agentgym import EnvironmentFailure
 from agentgym_envs.web.backend import View
+from agentgym_envs.web.errand import LEVELS
 from agentgym_envs.web.shop.app import REFUSALS, Line, Shop
 from agentgym_envs.web.shop.catalogue import SORTS, Choice, Product, catalogue, make_product
-from agentgym_envs.web.shop.goals import LEVELS, Goal, make_task, match, reward
+from agentgym_envs.web.shop.goals import Goal, draw, match, wish
 from agentgym_envs.web.shop.words import CATEGORIES
 from agentgym_envs.web.text import TextBackend
+from agentgym_envs.web.worth import worth
 
 SIZE = 800
 LAMP = Product(
@@ -29,7 +31,7 @@ LAMP = Product(
     {"colour": (Choice("red", 0), Choice("navy", 300))},
     (),
 )
-GOAL = Goal(3, "desk lamp", 1, ("dimmable", "cordless"), {"colour": "navy"}, 2400)
+GOAL = Goal(item=3, type="desk lamp", category=1, features=("dimmable", "cordless"), options={"colour": "navy"}, limit=2400)
 
 
 class Visitor:
@@ -114,7 +116,7 @@ RIGHT = line({"colour": "navy"})
     ],
 )
 def test_reward(bought: list[Line], expected: float) -> None:
-    parts = reward(GOAL, bought)
+    parts = worth([(match(GOAL, line), line.quantity) for line in bought])
     assert parts["reward"] == pytest.approx(expected)
     assert all(0 <= value <= 1 for value in parts.values())
 
@@ -123,9 +125,8 @@ def test_reward(bought: list[Line], expected: float) -> None:
 def test_a_goal_is_fitted_by_its_product(level: str) -> None:
     rng = random.Random(0)
     for _ in range(200):
-        task = make_task(rng, 0, SIZE, level)
-        goal = Goal(**task.data)
-        product = make_product(0, goal.product)
+        goal = draw(rng, 0, SIZE, level)
+        prompt, product = wish(rng, goal), make_product(0, goal.item)
         free = {
             axis: choices[-1].value for axis, choices in product.options.items()
         } | goal.options  # the dearest of what is free
@@ -133,8 +134,8 @@ def test_a_goal_is_fitted_by_its_product(level: str) -> None:
         assert len(goal.options) == (1 if level == "easy" else len(product.options))
         in_title = sum(feature in product.title for feature in goal.features)
         assert (in_title, len(goal.features)) in {"easy": [(2, 2)], "medium": [(1, 2)], "hard": [(0, 2), (0, 3)]}[level]
-        assert all(word in task.prompt for word in (*goal.features, *goal.options.values(), goal.type, f"${goal.limit // 100}."))
-        assert str(goal.product) not in task.prompt.replace(f"${goal.limit // 100}", "") or goal.product < 100
+        assert all(word in prompt for word in (*goal.features, *goal.options.values(), goal.type, f"${goal.limit // 100}."))
+        assert str(goal.item) not in prompt.replace(f"${goal.limit // 100}", "") or goal.item < 100
 
 
 # ---- the catalogue -----------------------------------------------------------------------------------------------------------
@@ -184,7 +185,7 @@ def test_from_search_to_order(visitor: Visitor, shop: Shop) -> None:
     assert product.title in visitor.press("Enter")
     page = visitor.click(product.title)
     assert all(feature in page for feature in product.features)
-    assert visitor.click("Add to cart") == f'# That did not work\n{REFUSALS["options"]}\n[1] link "Harbour Goods"'
+    assert visitor.click("Add to cart") == f'[1] link "Harbour Goods"\n# That did not work\n{REFUSALS["options"]}'
     assert "[7] link" in visitor.add(product.number)
     dearest = product.cost({axis: choices[-1].value for axis, choices in product.options.items()})
     assert f"Total: ${dearest / 100:,.2f}" in visitor.text

@@ -62,7 +62,7 @@ class Echo(Site):
             "GET /loop": self.loop,
             "GET /wait": self.wait,
         }
-        super().__init__("agentgym_envs.web.shop", "CREATE TABLE t (a)", pages)
+        super().__init__("Echo", "agentgym_envs.web.shop", "CREATE TABLE t (a)", pages, {})
 
     async def page(self, request: Request, session: Session) -> Response:
         return HTMLResponse(PAGE)

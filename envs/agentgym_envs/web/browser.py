@@ -8,15 +8,15 @@ browser reaches this machine alone.
 import asyncio
 import atexit
 import contextlib
-import functools
 import shutil
 import socket
 import threading
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
+from importlib import resources
 from typing import Any, TypeVar
 
 import uvicorn
-from playwright.async_api import Browser, BrowserContext, ElementHandle, Error, Page, Playwright, Response, async_playwright
+from playwright.async_api import Browser, BrowserContext, Error, Page, Playwright, async_playwright
 
 from agentgym import EnvironmentFailure, UserError
 
@@ -27,43 +27,30 @@ from .site import COOKIE, Session, Site
 T = TypeVar("T")
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-component-update", "--disable-sync"]
+# Pages that nobody looks at need no pictures: frames come on demand alone, and nothing demands them (animations stand still,
+# screenshots never come); and a new document takes over what was made to show the one before. Together this halves what a page
+# costs. The last list of features counts, so that those of Playwright's which matter here stand in it again.
+STILL = [
+    "--enable-begin-frame-control",
+    "--run-all-compositor-stages-before-draw",
+    "--disable-features=RenderDocument,AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,HttpsUpgrades,"
+    "HttpsFirstBalancedModeAutoEnable,MediaRouter,ThirdPartyStoragePartitioning,OptimizationHints",
+]
 SECONDS = 15.0  # for one step of an action
 LONGEST = 60.0  # seconds for a whole action, the browser's start included
-# What the browser alone knows is written into attributes of a copy of the document; `controls` keeps what can be acted on.
-WRITE = """() => {
-  const copy = document.documentElement.cloneNode(true);
-  const copies = [copy, ...copy.querySelectorAll('*')], controls = [];
-  [...document.querySelectorAll('*')].forEach((element, i) => {
-    const kind = element.type || '', written = copies[i];
-    if (kind === 'hidden') return;
-    const style = getComputedStyle(element);
-    if (style.display === 'none' || style.visibility !== 'visible') written.setAttribute('hidden', '');
-    if (!element.matches('a[href], button, input, select, textarea')) return;
-    written.setAttribute('data-node', controls.push(element) - 1);
-    if (element === document.activeElement) written.setAttribute('data-focused', '');
-    if (element.matches('a, button') || ['submit', 'button', 'reset', 'image'].includes(kind)) return;
-    const box = kind === 'checkbox' || kind === 'radio';
-    written.setAttribute('data-value', box ? (element.checked ? 'on' : '') : element.value);
-  });
-  window.agentgym = controls;
-  return copy.outerHTML;
-}"""
-FILL = """([fields, focus]) => {
-  for (const [node, value] of fields) {
-    const element = window.agentgym[node];
-    if (element.type === 'checkbox' || element.type === 'radio') element.checked = value !== '';
-    else element.value = value;
-    for (const name of ['input', 'change']) element.dispatchEvent(new Event(name, {bubbles: true}));
-  }
-  if (focus !== null) window.agentgym[focus].focus();
-}"""
-TO_THE_END = "element => { if (element.setSelectionRange) element.setSelectionRange(element.value.length, element.value.length) }"
+SCRIPT = (resources.files(__package__) / "page.js").read_text()  # one round trip acts and tells what the page is then
 
 
 class Chromium:
-    """The browser of this process, and the servers of the sites that it visits."""
+    """A browser of this process, and the servers of the sites that it visits.
 
-    def __init__(self) -> None:
+    Args:
+        still: Whether it draws no frames.
+    """
+
+    def __init__(self, still: bool) -> None:
+        self._arguments = ARGUMENTS + STILL * still
+        self._still = still
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="agentgym-browser", daemon=True)
         self._thread.start()
@@ -103,7 +90,7 @@ class Chromium:
             self._playwright = await async_playwright().start()
             program = next(filter(None, map(shutil.which, PROGRAMS)), None)
             try:
-                self._browser = await self._playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+                self._browser = await self._playwright.chromium.launch(executable_path=program, args=self._arguments)
             except Error as error:
                 if program is not None:
                     raise
@@ -125,7 +112,7 @@ class Chromium:
     def close(self) -> None:
         """End the browser, the servers and the thread. Who comes next gets new ones."""
         atexit.unregister(self.close)
-        chromium.cache_clear()
+        _open.pop(self._still, None)
         with contextlib.suppress(Exception):
             asyncio.run_coroutine_threadsafe(self._stopped(), self._loop).result(SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -143,14 +130,22 @@ class Chromium:
             await serving
 
 
-@functools.cache
-def chromium() -> Chromium:
+_open: dict[bool, Chromium] = {}
+
+
+def chromium(still: bool = True) -> Chromium:
     """The browser of this process."""
-    return Chromium()
+    if still not in _open:
+        _open[still] = Chromium(still)
+    return _open[still]
 
 
 class BrowserBackend:
     """A visitor with a browser of their own.
+
+    Elements are acted on by a script in their page: the sites have no scripts that could tell a hand from one, and what a hand
+    needs (scrolling, looking whether the element moves or is covered, moving a mouse) costs five times as much as the rest. Keys
+    are real.
 
     Args:
         site: Where to.
@@ -166,23 +161,25 @@ class BrowserBackend:
 
     async def goto(self, address: str) -> View:
         """Open a page."""
-        return await self._chromium.run(self._goto(address))
+        return await self._run(self._goto(address))
 
     async def click(self, view: View, number: int) -> View:
         """As `Backend.click`."""
-        return await self._chromium.run(self._click(view, number))
+        control = view.page.controls[number - 1]
+        leaves = control.kind == "link" or (control.kind == "button" and control.form >= 0)
+        return await self._run(self._act("click", view, number, leaves=leaves))
 
     async def fill(self, view: View, number: int, text: str) -> View:
         """As `Backend.fill`."""
-        return await self._chromium.run(self._fill(view, number, text))
+        return await self._run(self._act("hold", view, number, text))
 
     async def select(self, view: View, number: int, value: str) -> View:
         """As `Backend.select`."""
-        return await self._chromium.run(self._select(view, number, value))
+        return await self._run(self._act("hold", view, number, value))
 
     async def press(self, view: View, key: str) -> View:
         """As `Backend.press`."""
-        return await self._chromium.run(self._press(view, key))
+        return await self._run(self._press(view, key))
 
     async def show(self, view: View) -> None:
         """As `Backend.show`.
@@ -190,7 +187,7 @@ class BrowserBackend:
         Raises:
             EnvironmentFailure: the page does not come back as it was.
         """
-        if await self._chromium.run(self._shown(view)) != view:
+        if await self._run(self._shown(view)) != view:
             raise EnvironmentFailure(f"{view.address} did not come back as it was")
 
     async def aclose(self) -> None:
@@ -200,45 +197,46 @@ class BrowserBackend:
             with contextlib.suppress(EnvironmentFailure):
                 await self._chromium.run(context.close())
 
+    async def _run(self, work: Coroutine[Any, Any, View]) -> View:
+        try:
+            return await self._chromium.run(work)
+        except EnvironmentFailure:
+            self._tab = None  # nobody knows what it shows: who comes next opens another one
+            raise
+
     # ---- on the browser's loop -----------------------------------------------------------------------------------------------
 
     async def _goto(self, address: str) -> View:
         if self._tab is None:
+            if self._context is not None:
+                with contextlib.suppress(Error):
+                    await self._context.close()
             self._context, self._origin = await self._chromium.visit(self._site, self._session)
             self._tab = await self._context.new_page()
-        _check(await self._tab.goto(self._origin + address))
-        return await self._view()
+        await self._tab.goto(self._origin + address, wait_until="commit")
+        return await self._ask("look")
 
-    async def _click(self, view: View, number: int) -> View:
-        element, kind = await self._element(view, number), view.page.controls[number - 1].kind
-        await self._following(
-            element.click(), navigates=kind == "link" or (kind == "button" and view.page.controls[number - 1].form >= 0)
-        )
-        if kind in ("text", "area"):
-            await element.evaluate(TO_THE_END)
-        return await self._view()
-
-    async def _fill(self, view: View, number: int, text: str) -> View:
-        element = await self._element(view, number)
-        await element.fill(text)
-        return await self._view()
-
-    async def _select(self, view: View, number: int, value: str) -> View:
-        element = await self._element(view, number)
-        await element.focus()
-        await element.select_option(value=value)
-        return await self._view()
+    async def _act(self, action: str, view: View, number: int, value: str = "", leaves: bool = False) -> View:
+        node = view.page.controls[number - 1].node
+        if not leaves:
+            return await self._ask(action, node, value)
+        async with self._page.expect_navigation(wait_until="commit"):
+            await self._script(action, node, value, True)
+        return await self._ask("look")
 
     async def _press(self, view: View, key: str) -> View:
-        await self._following(self._page.keyboard.press(key), navigates=key == "Enter" and sends(view))
-        return await self._view()
+        if key == "Enter" and sends(view):  # without scripts it is known what leads to another page
+            async with self._page.expect_navigation(wait_until="commit"):
+                await self._page.keyboard.press(key)
+        else:
+            await self._page.keyboard.press(key)
+        return await self._ask("look")
 
     async def _shown(self, view: View) -> View:
         await self._goto(view.address)
         controls = view.page.controls
         fields = [[controls[n - 1].node, value] for n, value in view.fields.items()]
-        await self._page.evaluate(FILL, [fields, None if view.focus is None else controls[view.focus - 1].node])
-        return await self._view()
+        return await self._ask("restore", None if view.focus is None else controls[view.focus - 1].node, fields)
 
     @property
     def _page(self) -> Page:
@@ -246,28 +244,16 @@ class BrowserBackend:
             raise EnvironmentFailure("the browser was closed")
         return self._tab
 
-    async def _following(self, action: Awaitable[None], navigates: bool) -> None:
-        """Act, and wait for the page that this leads to. Without scripts it is known which action leads to one."""
-        if not navigates:
-            await action
-            return
-        async with self._page.expect_navigation(wait_until="load") as navigation:
-            await action
-        _check(await navigation.value)
+    async def _ask(self, action: str, node: int | None = None, value: Any = "") -> View:
+        """Act, and read the page that is there then."""
+        status, address, html = await self._script(action, node, value, False)
+        if not 0 < status < 500 or not address.startswith(self._origin):
+            raise EnvironmentFailure(f"{address} answered with status {status}")
+        page, fields, focus = read(html)
+        return View(address.removeprefix(self._origin), page, fields, focus)
 
-    async def _element(self, view: View, number: int) -> ElementHandle:
-        handle = await self._page.evaluate_handle("node => (window.agentgym || [])[node]", view.page.controls[number - 1].node)
-        element = handle.as_element()
-        if element is None:
-            raise EnvironmentFailure(f"element {number} is gone from {view.address}")
-        return element
-
-    async def _view(self) -> View:
-        page, fields, focus = read(await self._page.evaluate(WRITE))
-        return View(self._page.url.removeprefix(self._origin), page, fields, focus)
-
-
-def _check(response: Response | None) -> None:
-    """Raise `EnvironmentFailure` where the site broke."""
-    if response is not None and response.status >= 500:
-        raise EnvironmentFailure(f"{response.url} answered with status {response.status}")
+    async def _script(self, action: str, node: int | None, value: Any, leaves: bool) -> list[Any]:
+        found: list[Any] | None = await self._page.evaluate(SCRIPT, [action, node, value, leaves])
+        if found is None:
+            raise EnvironmentFailure(f"an element of {self._page.url} is gone")
+        return found

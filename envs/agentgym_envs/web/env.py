@@ -1,13 +1,27 @@
 """What all web environments share: actions are tools, observations are pages as text, states can be returned to."""
 
 import hashlib
+import random
+import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from agentgym import AsyncEnvironment, EnvironmentFailure, Message, Task, ToolError, UserError, system, tool, user
+from agentgym import (
+    AsyncEnvironment,
+    EnvironmentFailure,
+    Message,
+    Task,
+    ToolError,
+    UserError,
+    assistant,
+    call,
+    system,
+    tool,
+    user,
+)
 from agentgym.env import Snapshot
 
 from .accessibility import Control
@@ -18,6 +32,7 @@ from .text import TextBackend
 BACKENDS = ("text", "browser")
 LINES = 60  # of a page that are seen at once
 LONGEST = 1000  # characters typed at once, or of an address
+_MARKS = re.compile("</?page>", re.IGNORECASE)
 _PRINTED = dict.fromkeys(range(32), " ") | {10: "\n", 127: " "}
 
 
@@ -58,8 +73,8 @@ class WebEnvironment(AsyncEnvironment):
     """
 
     instructions = (
-        "You use a web site by tools. Each answer shows the page as text: controls have a number in brackets, by which you "
-        "click, type and select. A long page is shown in parts: scroll. Call finish when the task is done."
+        "You use a web site by tools. Each answer shows the page as text between <page> and </page>: controls have a number in "
+        "brackets, by which you click, type and select. A long page is shown in parts: scroll. Call finish when the task is done."
     )
     max_turns = 24
     state: Visit
@@ -82,13 +97,21 @@ class WebEnvironment(AsyncEnvironment):
         return self._begun(task)
 
     async def _begun(self, task: Task) -> Sequence[Message]:
-        await self.aclose()
-        self.site = self.visit(task)
-        self.session = self.site.open()
-        self._backend = _backend(self.backend, self.site, self.session)
+        site = self.visit(task)
+        if self.session is None or self._backend is None or site is not self.site:
+            await self.aclose()
+            self.site, self.session = site, site.open()
+            self._backend = _backend(self.backend, site, self.session)
+        else:  # the same visitor without a past: a browser's context costs as much as ten actions
+            self.session.load(site.empty)
+        self.session.planted = self.planted(task)
         self._changes = self.session.changes
         self.state = Visit(await self._backend.goto("/"), Saved(self.session.key(), self.session.image()))
         return system(self.instructions), user(f"{task.prompt}\n\n{self._seen()}")
+
+    def planted(self, task: Task) -> Mapping[str, str]:
+        """What others have put into the pages of this task, by place; nothing by default."""
+        return {}
 
     # ---- what the agent may do -----------------------------------------------------------------------------------------
 
@@ -188,6 +211,20 @@ class WebEnvironment(AsyncEnvironment):
         self.end(answer)
         return "Finished."
 
+    def explore(self, rng: random.Random) -> Message:
+        """Something with a control of the page, most often; what is typed are words that the page says."""
+        controls = self.state.view.page.controls
+        if not controls or rng.random() < 0.1:
+            return assistant("", rng.choice((call("back"), call("press", key="Enter"), call("scroll", direction="down"))))
+        number = rng.randint(1, len(controls))
+        control = controls[number - 1]
+        if control.kind == "select":
+            return assistant("", call("select", element=number, option=rng.choice(list(control.options.values()) or [""])))
+        if control.kind in ("text", "area"):
+            words = rng.choice(controls).name.split() or [""]
+            return assistant("", call("type", element=number, text=rng.choice(words)))
+        return assistant("", call("click", element=number))
+
     def _control(self, number: int, *kinds: str) -> Control:
         controls = self.state.view.page.controls
         if not 0 < number <= len(controls):
@@ -219,13 +256,18 @@ class WebEnvironment(AsyncEnvironment):
         return self._seen()
 
     def _seen(self) -> str:
-        """The part of the page that is seen."""
+        """The part of the page that is seen, between marks that no page can write.
+
+        What a site says is data, and marked as such (Chen et al. 2024, "StruQ": a channel of its own, whose marks are taken out
+        of what comes through it), whether or not it says anything evil.
+        """
         view, top = self.state.view, self.state.scroll
         lines = list(view.page.text(view.fields, view.focus))
-        shown = lines[top : top + LINES]
+        page = "\n".join((f"{view.page.title}, {view.address}", "", *lines[top : top + LINES]))
+        seen = f"<page>\n{_MARKS.sub(_defused, page)}\n</page>"
         if len(lines) > LINES:
-            shown.append(f"(lines {top + 1} to {min(top + LINES, len(lines))} of {len(lines)}: scroll to see others)")
-        return "\n".join((f"{view.page.title}, {view.address}", "", *shown))
+            seen += f"\n(lines {top + 1} to {min(top + LINES, len(lines))} of {len(lines)}: scroll to see others)"
+        return seen
 
     # ---- states ----------------------------------------------------------------------------------------------------------
 
@@ -275,6 +317,10 @@ def _backend(name: str, site: Site, session: Session) -> Backend:
     from .browser import BrowserBackend  # Playwright is loaded by those alone who use it
 
     return BrowserBackend(site, session)
+
+
+def _defused(mark: re.Match[str]) -> str:
+    return mark[0].replace("<", "(").replace(">", ")")
 
 
 def _typed(text: str, area: bool) -> str:

@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 COOKIE = "session"
+LONGEST = 500  # characters kept of what a visitor writes
 Page = Callable[[Request, "Session"], Coroutine[Any, Any, Response]]
 
 
@@ -27,9 +28,13 @@ class Session:
 
     Args:
         image: What it begins with.
+
+    Attributes:
+        planted: Text that others put into the pages which this visitor sees, by place; see `attacks`.
     """
 
     def __init__(self, image: bytes) -> None:
+        self.planted: Mapping[str, str] = {}
         self.cookie = secrets.token_urlsafe(16)
         # A server's thread answers the browser while ours waits for it: never both at once.
         self.db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
@@ -49,12 +54,13 @@ class Session:
         """Return to `image`."""
         self.db.deserialize(image)
 
+    def content(self) -> str:
+        """What all tables hold, as one text."""
+        return repr([(t, self.db.execute(f"SELECT * FROM {t} ORDER BY rowid").fetchall()) for t in self._tables])
+
     def key(self) -> str:
         """A hash of what all tables hold."""
-        digest = hashlib.blake2b(digest_size=16)
-        for table in self._tables:
-            digest.update(repr((table, self.db.execute(f"SELECT * FROM {table} ORDER BY rowid").fetchall())).encode())
-        return digest.hexdigest()
+        return hashlib.blake2b(self.content().encode(), digest_size=16).hexdigest()
 
     def close(self) -> None:
         """Free it."""
@@ -62,29 +68,37 @@ class Session:
 
 
 class Site:
-    """Base of our sites: routes, templates, and sessions by cookie.
+    """Base of our sites: routes, templates, sessions by cookie, and a page for each reason why a form is refused.
 
     Args:
-        package: Where the site's `templates` are.
+        name: What visitors call it.
+        package: Where the site's `templates` are; they extend ``layout.html`` and may replace ``refused.html``.
         schema: SQL that makes a session's empty database.
         pages: What answers to a path, by method and path: ``{"GET /cart": self.cart}``.
+        refusals: Why a form is not accepted, by a word for it: the form answers with ``see("/refused/WORD")``.
+
+    Attributes:
+        empty: The database that sessions begin with.
     """
 
-    def __init__(self, package: str, schema: str, pages: Mapping[str, Page]) -> None:
+    def __init__(self, name: str, package: str, schema: str, pages: Mapping[str, Page], refusals: Mapping[str, str]) -> None:
         with closing(sqlite3.connect(":memory:")) as db:
             db.executescript(schema)
-            self._empty = db.serialize()
+            self.empty = db.serialize()
         self._sessions: dict[str, Session] = {}
+        self._refusals = refusals
         self.templates = jinja2.Environment(
-            loader=jinja2.PackageLoader(package),
+            loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package), jinja2.PackageLoader(__package__)]),
             autoescape=True,
             auto_reload=False,
             trim_blocks=True,
             lstrip_blocks=True,
             undefined=jinja2.StrictUndefined,
         )
+        self.templates.globals["site"] = name
+        self.templates.filters["money"] = money
         routes = []
-        for where, page in pages.items():
+        for where, page in {**pages, "GET /refused/{why}": self.refused}.items():
             method, _, path = where.partition(" ")
             routes.append(Route(path, self._endpoint(page), methods=[method]))
         self.app = Starlette(routes=routes, exception_handlers={HTTPException: self._missing})
@@ -92,7 +106,7 @@ class Site:
 
     def open(self) -> Session:
         """A new session; its cookie opens the site's pages."""
-        session = Session(self._empty)
+        session = Session(self.empty)
         self._sessions[session.cookie] = session
         return session
 
@@ -101,9 +115,19 @@ class Site:
         self._sessions.pop(session.cookie, None)
         session.close()
 
-    def render(self, template: str, code: int = 200, /, **values: Any) -> Response:
-        """A page."""
-        return HTMLResponse(self.templates.get_template(template).render(values), code)
+    def page(self, template: str, session: Session, **values: Any) -> Response:
+        """A page for a visitor."""
+        return HTMLResponse(self.templates.get_template(template).render(values, planted=session.planted))
+
+    async def refused(self, request: Request, session: Session) -> Response:
+        """Why a form was not accepted. A page of its own, so that a browser can come back to it."""
+        reason = self._refusals.get(request.path_params["why"])
+        if reason is None:
+            raise HTTPException(404)
+        return self._refused(reason, 200)
+
+    def _refused(self, reason: str, code: int) -> Response:
+        return HTMLResponse(self.templates.get_template("refused.html").render(reason=reason, planted={}), code)
 
     def _endpoint(self, page: Page) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         async def answer(request: Request) -> Response:
@@ -116,7 +140,7 @@ class Site:
 
     async def _missing(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return self.render("refused.html", error.status_code, reason=error.detail)
+        return self._refused(error.detail, error.status_code)
 
 
 def see(path: str) -> Response:
@@ -124,9 +148,37 @@ def see(path: str) -> Response:
     return RedirectResponse(path, 303)
 
 
+def money(cents: int) -> str:
+    """As our sites write it."""
+    return f"${cents / 100:,.2f}"
+
+
 async def form(request: Request) -> Mapping[str, str]:
-    """The fields of a form that was sent."""
-    return {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+    """The fields of a form that was sent, without spaces at their ends, cut at `LONGEST`; empty ones are as good as none."""
+    sent = {name: value.strip()[:LONGEST] for name, value in (await request.form()).items() if isinstance(value, str)}
+    return {name: value for name, value in sent.items() if value}
+
+
+def position(written: str, count: int = 10**9) -> int:
+    """A number in an address, from 0 to `count`.
+
+    Raises:
+        HTTPException: it is none.
+    """
+    try:
+        found = whole_number(written)
+    except ValueError:
+        found = None
+    if found is None or found >= count:
+        raise HTTPException(404)
+    return found
+
+
+def numbered(address: str, path: str, count: int) -> int | None:
+    """Which of `count` items has its page at this address, if all have theirs below `path`."""
+    where, _, number = address.partition("?")[0].rpartition("/")
+    known = where == path and number.isdecimal() and len(number) < 10 and int(number) < count
+    return int(number) if known else None
 
 
 def whole_number(text: str) -> int | None:

@@ -10,14 +10,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agentgym_envs.web.site import Session, Site, form, see, whole_number
+from agentgym_envs.web.site import LONGEST, Session, Site, form, numbered, position, see, whole_number
 
 from .catalogue import SORTS, Catalogue, Product, Review
 from .words import CATEGORIES
 
 PER_PAGE = 10
 MOST_UNITS = 9  # of one line of the cart
-LONGEST = 500  # characters kept of what a visitor writes
 DELIVERY = {"standard": 0, "express": 499}  # cents
 REFUSALS = {  # why a form was not accepted
     "options": "Choose a value for each option first.",
@@ -45,10 +44,10 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     quantity: int
     price: int
 
-
-def money(cents: int) -> str:
-    """As it is written in the shop."""
-    return f"${cents / 100:,.2f}"
+    @property
+    def item(self) -> int:
+        """The product's number."""
+        return self.product.number
 
 
 class Shop(Site):
@@ -57,7 +56,8 @@ class Shop(Site):
     def __init__(self, goods: Catalogue) -> None:
         self.goods = goods
         super().__init__(
-            "agentgym_envs.web.shop",
+            "Harbour Goods",
+            __package__,
             SCHEMA,
             {
                 "GET /": self.home,
@@ -74,11 +74,10 @@ class Shop(Site):
                 "POST /orders/{number}/cancel": self.cancel,
                 "GET /account": self.account,
                 "POST /account": self.save,
-                "GET /refused/{why}": self.refused,
             },
+            REFUSALS,
         )
         self.templates.globals.update(categories=CATEGORIES, sorts=SORTS, delivery=DELIVERY, most_units=MOST_UNITS)
-        self.templates.filters["money"] = money
 
     # ---- looking ---------------------------------------------------------------------------------------------------------
 
@@ -124,7 +123,7 @@ class Shop(Site):
     async def review(self, request: Request, session: Session) -> Response:
         """Write a review."""
         product, sent = self._product(request.path_params["number"]), await form(request)
-        stars, text = sent.get("stars", ""), sent.get("text", "").strip()[:LONGEST]
+        stars, text = sent.get("stars"), sent.get("text")
         if stars not in ("1", "2", "3", "4", "5") or not text:
             return see("/refused/review")
         session.db.execute("INSERT INTO reviews VALUES (?, ?, ?)", (product.number, int(stars), text))
@@ -154,7 +153,7 @@ class Shop(Site):
 
     async def change(self, request: Request, session: Session) -> Response:
         """Change the quantity of a line of the cart; 0 removes it."""
-        sent, line = await form(request), _position(request.path_params["line"])
+        sent, line = await form(request), position(request.path_params["line"])
         quantity = 0 if "remove" in sent else _units(sent)
         if quantity is None:
             return see("/refused/quantity")
@@ -176,7 +175,7 @@ class Shop(Site):
     async def order(self, request: Request, session: Session) -> Response:
         """Buy what is in the cart."""
         sent, lines = await form(request), self.lines(session)
-        name, address, way = (sent.get(field, "").strip()[:LONGEST] for field in ("name", "address", "delivery"))
+        name, address, way = sent.get("name"), sent.get("address"), sent.get("delivery")
         if not lines:
             return see("/refused/empty")
         if not name or not address or way not in DELIVERY:
@@ -200,7 +199,7 @@ class Shop(Site):
 
     async def placed(self, request: Request, session: Session) -> Response:
         """One order."""
-        order = _position(request.path_params["number"])
+        order = position(request.path_params["number"])
         columns = ("name", "address", "delivery", "total", "status")
         row = session.db.execute(f"SELECT {', '.join(columns)} FROM orders WHERE number = ?", (order,)).fetchone()
         if row is None:
@@ -210,7 +209,7 @@ class Shop(Site):
 
     async def cancel(self, request: Request, session: Session) -> Response:
         """Cancel an order."""
-        order = _position(request.path_params["number"])
+        order = position(request.path_params["number"])
         session.db.execute("UPDATE orders SET status = 'cancelled' WHERE number = ?", (order,))
         return see(f"/orders/{order}")
 
@@ -222,18 +221,11 @@ class Shop(Site):
     async def save(self, request: Request, session: Session) -> Response:
         """Change name and address."""
         sent = await form(request)
-        name, address = (sent.get(field, "").strip()[:LONGEST] for field in ("name", "address"))
+        name, address = sent.get("name"), sent.get("address")
         if not name or not address:
             return see("/refused/details")
         session.db.execute("UPDATE account SET name = ?, address = ?", (name, address))
         return see("/account")
-
-    async def refused(self, request: Request, session: Session) -> Response:
-        """Why a form was not accepted. A page of its own, so that a browser can come back to it."""
-        reason = REFUSALS.get(request.path_params["why"])
-        if reason is None:
-            raise HTTPException(404)
-        return self.render("refused.html", reason=reason)
 
     # ---- what others ask as well -----------------------------------------------------------------------------------------
 
@@ -241,8 +233,8 @@ class Shop(Site):
         """What is in the cart."""
         rows = session.db.execute("SELECT line, product, options, quantity FROM cart ORDER BY line")
         found = []
-        for line, position, options, quantity in rows:
-            product, chosen = self.goods.products[position], json.loads(options)
+        for line, number, options, quantity in rows:
+            product, chosen = self.goods.products[number], json.loads(options)
             found.append(Line(line, product, chosen, quantity, product.cost(chosen)))
         return found
 
@@ -255,30 +247,17 @@ class Shop(Site):
         )
         return [Line(i, self.goods.products[n], json.loads(o), q, p) for i, (n, o, q, p) in enumerate(rows)]
 
+    def shown(self, address: str) -> Product | None:
+        """The product whose page has this address."""
+        number = numbered(address, "/product", len(self.goods.products))
+        return None if number is None else self.goods.products[number]
+
     def _product(self, written: str) -> Product:
-        position = _position(written)
-        if position >= len(self.goods.products):
-            raise HTTPException(404, "There is no such product.")
-        return self.goods.products[position]
+        return self.goods.products[position(written, len(self.goods.products))]
 
     def _page(self, template: str, session: Session, **values: Any) -> Response:
         (units,) = session.db.execute("SELECT coalesce(sum(quantity), 0) FROM cart").fetchone()
-        return self.render(template, units=units, **values)
-
-
-def _position(written: str) -> int:
-    """The number in an address.
-
-    Raises:
-        HTTPException: it is none.
-    """
-    try:
-        found = whole_number(written)
-    except ValueError:
-        found = None
-    if found is None:
-        raise HTTPException(404)
-    return found
+        return self.page(template, session, units=units, **values)
 
 
 def _units(sent: Mapping[str, str]) -> int | None:

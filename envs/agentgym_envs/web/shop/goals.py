@@ -1,14 +1,7 @@
-"""What to buy, in words; and what a purchase is worth: WebShop's reward.
+"""What to buy, in words, and how well a purchase fits.
 
-Yao et al. 2022, "WebShop: Towards Scalable Real-World Web Interaction with Grounded Language Agents", section 3.3 and appendix.
-With a goal's features U_f, options U_o and price limit u, and a bought product's features Y_f, chosen options Y_o and price y::
-
-    r = r_type * (|U_f & Y_f| + |U_o & Y_o| + [y < u]) / (|U_f| + |U_o| + 1)
-
-Where it departs from the paper: features, options and types are the catalogue's own, so they are compared as such, and not by
-fuzzy matching of texts: `r_type` is 1 for the goal's type, 0.5 for another type of its category, 0.1 for another category of its
-department, 0 otherwise. There is a cart here, so more can be bought than was asked for: the best unit counts, divided by the
-number of units.
+Of what `worth` leaves to a site: features, options and types are the catalogue's own; the type counts 1 for the goal's, 0.5 for
+another of its category, 0.1 for another category of its department, 0 otherwise.
 """
 
 import random
@@ -16,27 +9,26 @@ from collections.abc import Sequence
 
 import msgspec
 
-from agentgym import Task
+from agentgym_envs.web import errand
+from agentgym_envs.web.worth import match as fit
 
 from .app import Line
-from .catalogue import make_product
+from .catalogue import Product, make_product
 from .words import CATEGORIES
 
-LEVELS = ("easy", "medium", "hard")
 WISHES = ("I am looking for", "Please buy me", "I need", "Find and order")
+ENDS = {"look": "Only open its page.", "hold": "Put it into the cart, but do not order it.", "order": "Place the order."}
 
 
-class Goal(msgspec.Struct, frozen=True):
-    """What is wanted.
+class Goal(errand.Goal, frozen=True, kw_only=True):
+    """A product.
 
     Attributes:
-        product: The number of one that fits; others may, too.
         features: A unit has to have all of them.
         options: By axis.
         limit: Highest price of the unit in cents, options included.
     """
 
-    product: int
     type: str
     category: int
     features: tuple[str, ...]
@@ -44,7 +36,7 @@ class Goal(msgspec.Struct, frozen=True):
     limit: int
 
 
-def make_task(rng: random.Random, seed: int, size: int, level: str) -> Task:
+def draw(rng: random.Random, seed: int, size: int, level: str) -> Goal:
     """A goal that one product of the catalogue fits.
 
     "easy" names two features of its title, one option and a generous limit; "medium" two features of which the title tells one,
@@ -58,12 +50,28 @@ def make_task(rng: random.Random, seed: int, size: int, level: str) -> Task:
     price = product.cost(options)
     wanted = dict([rng.choice(list(options.items()))]) if level == "easy" else options
     slack = {"easy": 1.5, "medium": 1.2, "hard": 1.0}[level]
-    limit = (int(price * slack) // 100 + 1) * 100
-    goal = Goal(number, product.type, product.category, features, wanted, limit)
+    limit = _over(int(price * slack))
     if level == "easy":  # the axes that are not asked for are free: the dearest choice has to fit, too
         dearest = {axis: wanted.get(axis, product.options[axis][-1].value) for axis in options}
-        goal = msgspec.structs.replace(goal, limit=max(limit, (product.cost(dearest) // 100 + 1) * 100))
-    return Task(wish(rng, goal), msgspec.to_builtins(goal), difficulty=level)
+        limit = max(limit, _over(product.cost(dearest)))
+    return _goal(product, features, wanted, limit)
+
+
+def meant(rng: random.Random, line: Line, until: errand.Stage) -> Goal:
+    """A goal that this line fits: some of what the product is, and all that was chosen."""
+    features = line.product.features
+    chosen = tuple(rng.sample(features, rng.randint(2, min(3, len(features)))))
+    return msgspec.structs.replace(_goal(line.product, chosen, line.options, _over(line.price)), until=until)
+
+
+def _over(cents: int) -> int:
+    """The next price in whole units of money."""
+    return (cents // 100 + 1) * 100
+
+
+def _goal(product: Product, features: Sequence[str], options: dict[str, str], limit: int) -> Goal:
+    number, kind, category = product.number, product.type, product.category
+    return Goal(item=number, type=kind, category=category, features=tuple(features), options=options, limit=limit)
 
 
 def wish(rng: random.Random, goal: Goal) -> str:
@@ -71,36 +79,22 @@ def wish(rng: random.Random, goal: Goal) -> str:
     features = list(goal.features)
     rng.shuffle(features)
     options = ", ".join(f"{axis} {value}" for axis, value in goal.options.items())
-    return (
-        f"{rng.choice(WISHES)} one {goal.type} ({', '.join(features)}), with {options}, for less than ${goal.limit // 100}. "
-        "Place the order."
-    )
-
-
-def reward(goal: Goal, bought: Sequence[Line]) -> dict[str, float]:
-    """The reward of a purchase and its parts, each in [0, 1]; all 0 when nothing was bought."""
-    units = sum(line.quantity for line in bought)
-    if not units:
-        return dict.fromkeys(("reward", "type", "features", "options", "price", "alone"), 0.0)
-    best = max((match(goal, line) for line in bought), key=lambda parts: parts["reward"])
-    return best | {"reward": best["reward"] / units, "alone": 1 / units}
+    chosen = f", with {options}" if options else ""
+    what = f"{goal.type} ({', '.join(features)})"
+    return f"{rng.choice(WISHES)} one {what}{chosen}, for less than ${goal.limit // 100}. {ENDS[goal.until]}"
 
 
 def match(goal: Goal, line: Line) -> dict[str, float]:
     """How well one unit fits."""
     product = line.product
-    kind = _type(goal, product.type, product.category)
-    features = len(set(goal.features) & set(product.features))
-    options = len(goal.options.items() & line.options.items())
-    price = line.price < goal.limit
-    asked = len(goal.features) + len(goal.options) + 1
-    return {
-        "reward": kind * (features + options + price) / asked,
-        "type": kind,
-        "features": features / len(goal.features),
-        "options": options / len(goal.options),
-        "price": float(price),
-    }
+    return fit(
+        _type(goal, product.type, product.category),
+        {
+            "features": (len(set(goal.features) & set(product.features)), len(goal.features)),
+            "options": (len(goal.options.items() & line.options.items()), len(goal.options)),
+            "price": (line.price < goal.limit, 1),
+        },
+    )
 
 
 def _type(goal: Goal, kind: str, category: int) -> float:
