@@ -4,7 +4,7 @@ The core: messages, tools, environments, tokens, samplers. It imports neither to
 """
 
 from agentgym.async_env import AsyncEnvironment
-from agentgym.env import Action, Environment, Hindsight, Snapshot
+from agentgym.env import Action, Environment, Label, Snapshot
 from agentgym.errors import (
     AgentGymError,
     DeadlineFailure,
@@ -37,7 +37,7 @@ __all__ = [
     "EnvironmentFailure",
     "ErrorCategory",
     "Failure",
-    "Hindsight",
+    "Label",
     "Message",
     "Observation",
     "RefusedFailure",

@@ -69,7 +69,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     rng: tuple[int | None, Any]
 
 
-class Hindsight(msgspec.Struct, frozen=True):
+class Label(msgspec.Struct, frozen=True):
     """What the agent did, named afterwards (Murty et al. 2024, "NNetNav").
 
     Attributes:
@@ -161,7 +161,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         """Something that can be done in the current state, at random; None (the default) for any call that fits the tools."""
         return None
 
-    def hindsight(self) -> Hindsight | None:
+    def hindsight(self) -> Label | None:
         """A task that what was done in this episode solves, whatever was asked for; None (the default) where it means nothing.
 
         It is a task of the split that is being played.

@@ -1,6 +1,5 @@
 """The shop: its catalogue, its pages, and what a purchase is worth."""
 
-import asyncio
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -8,17 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from selectolax.lexbor import LexborHTMLParser
 
 from agentgym import EnvironmentFailure
-from agentgym_envs.web.backend import View
 from agentgym_envs.web.errand import LEVELS
 from agentgym_envs.web.shop.app import REFUSALS, Line, Shop
 from agentgym_envs.web.shop.catalogue import SORTS, Choice, Product, catalogue, make_product
-from agentgym_envs.web.shop.goals import Goal, draw, match, wish
+from agentgym_envs.web.shop.goals import Goal, draw
 from agentgym_envs.web.shop.words import CATEGORIES
-from agentgym_envs.web.text import TextBackend
 from agentgym_envs.web.worth import worth
+from tests.envs.web_walk import Visitor, fit_for_use
 
 SIZE = 800
 LAMP = Product(
@@ -34,49 +31,16 @@ LAMP = Product(
 GOAL = Goal(item=3, type="desk lamp", category=1, features=("dimmable", "cordless"), options={"colour": "navy"}, limit=2400)
 
 
-class Visitor:
-    """Somebody who reads and clicks."""
-
-    def __init__(self, shop: Shop) -> None:
-        self.session = shop.open()
-        self.backend = TextBackend(shop, self.session)
-        self.view: View = asyncio.run(self.backend.goto("/"))
-
-    def goto(self, address: str) -> str:
-        self.view = asyncio.run(self.backend.goto(address))
-        return self.text
-
-    def number(self, name: str, which: int = 0) -> int:
-        return [i for i, c in enumerate(self.view.page.controls, 1) if c.name == name][which]
-
-    def click(self, name: str, which: int = 0) -> str:
-        self.view = asyncio.run(self.backend.click(self.view, self.number(name, which)))
-        return self.text
-
-    def fill(self, name: str, text: str) -> None:
-        self.view = asyncio.run(self.backend.fill(self.view, self.number(name), text))
-
-    def select(self, name: str, value: str) -> None:
-        self.view = asyncio.run(self.backend.select(self.view, self.number(name), value))
-
-    def press(self, key: str) -> str:
-        self.view = asyncio.run(self.backend.press(self.view, key))
-        return self.text
-
-    def add(self, number: int) -> str:
-        self.goto(f"/product/{number}")
-        for axis, choices in make_product(0, number).options.items():
-            self.select(axis.capitalize(), choices[-1].value)
-        return self.click("Add to cart")
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.view.page.text(self.view.fields, self.view.focus))
-
-
 @pytest.fixture(scope="module")
 def shop() -> Shop:
     return Shop(catalogue(0, SIZE))
+
+
+def add(visitor: Visitor, number: int) -> str:
+    visitor.goto(f"/product/{number}")
+    for axis, choices in make_product(0, number).options.items():
+        visitor.select(axis.capitalize(), choices[-1].value)
+    return visitor.click("Add to cart")
 
 
 @pytest.fixture
@@ -116,7 +80,7 @@ RIGHT = line({"colour": "navy"})
     ],
 )
 def test_reward(bought: list[Line], expected: float) -> None:
-    parts = worth([(match(GOAL, line), line.quantity) for line in bought])
+    parts = worth([(GOAL.match(line), line.quantity) for line in bought])
     assert parts["reward"] == pytest.approx(expected)
     assert all(0 <= value <= 1 for value in parts.values())
 
@@ -126,11 +90,11 @@ def test_a_goal_is_fitted_by_its_product(level: str) -> None:
     rng = random.Random(0)
     for _ in range(200):
         goal = draw(rng, 0, SIZE, level)
-        prompt, product = wish(rng, goal), make_product(0, goal.item)
+        prompt, product = goal.wish(rng), make_product(0, goal.item)
         free = {
             axis: choices[-1].value for axis, choices in product.options.items()
         } | goal.options  # the dearest of what is free
-        assert match(goal, Line(0, product, free, 1, product.cost(free)))["reward"] == 1
+        assert goal.match(Line(0, product, free, 1, product.cost(free)))["reward"] == 1
         assert len(goal.options) == (1 if level == "easy" else len(product.options))
         in_title = sum(feature in product.title for feature in goal.features)
         assert (in_title, len(goal.features)) in {"easy": [(2, 2)], "medium": [(1, 2)], "hard": [(0, 2), (0, 3)]}[level]
@@ -186,7 +150,7 @@ def test_from_search_to_order(visitor: Visitor, shop: Shop) -> None:
     page = visitor.click(product.title)
     assert all(feature in page for feature in product.features)
     assert visitor.click("Add to cart") == f'[1] link "Harbour Goods"\n# That did not work\n{REFUSALS["options"]}'
-    assert "[7] link" in visitor.add(product.number)
+    assert "[7] link" in add(visitor, product.number)
     dearest = product.cost({axis: choices[-1].value for axis, choices in product.options.items()})
     assert f"Total: ${dearest / 100:,.2f}" in visitor.text
     visitor.fill("Quantity", "2")
@@ -209,7 +173,7 @@ def test_from_search_to_order(visitor: Visitor, shop: Shop) -> None:
 
 def test_the_cart_lets_go(visitor: Visitor) -> None:
     for number in (1, 2, 3):
-        visitor.add(number)
+        add(visitor, number)
     assert '"Cart (3)"' in visitor.text
     visitor.click("Remove", 1)
     assert [
@@ -251,7 +215,7 @@ def test_what_a_visitor_writes_is_text(visitor: Visitor, shop: Shop) -> None:
 def test_forms_that_are_refused_change_nothing(
     visitor: Visitor, path: str, fields: dict[str, str], button: str, why: str
 ) -> None:
-    visitor.add(4)
+    add(visitor, 4)
     visitor.goto(path)
     for axis, choices in make_product(0, 5).options.items() if path == "/product/5" else ():
         visitor.select(axis.capitalize(), choices[0].value)
@@ -264,7 +228,7 @@ def test_forms_that_are_refused_change_nothing(
 
 
 def test_an_order_of_nothing_is_refused(visitor: Visitor) -> None:
-    visitor.add(4)
+    add(visitor, 4)
     visitor.goto("/checkout")
     visitor.session.db.execute("DELETE FROM cart")
     assert REFUSALS["empty"] in visitor.click("Place order")
@@ -304,37 +268,25 @@ def test_a_site_that_breaks_is_no_fault_of_the_visitor(shop: Shop, visitor: Visi
 
 
 def test_sessions_are_values(visitor: Visitor, shop: Shop) -> None:
-    visitor.add(1)
+    add(visitor, 1)
     image, key = visitor.session.image(), visitor.session.key()
-    visitor.add(2)
+    add(visitor, 2)
     assert visitor.session.key() != key
     other = Visitor(shop)
     other.session.load(image)
     visitor.session.load(image)
     assert visitor.session.key() == other.session.key() == key
     assert visitor.goto("/cart") == other.goto("/cart")
-    visitor.add(2)
+    add(visitor, 2)
     assert visitor.session.key() != key == other.session.key()
 
 
-def test_every_page_is_fit_for_use(shop: Shop, visitor: Visitor) -> None:
-    visitor.add(1)
-    paths = ["/", "/search?q=lamp", "/search?category=2", "/product/1", "/cart", "/checkout", "/account"]
-    pages = [visitor.backend._request("GET", path, b"") for path in paths]
+def test_every_page_is_fit_for_use(visitor: Visitor) -> None:
+    add(visitor, 1)
+    fit_for_use(visitor, ("/", "/search?q=lamp", "/search?category=2", "/product/1", "/cart", "/checkout", "/account"))
     visitor.goto("/checkout")
     visitor.click("Place order")
-    pages += [visitor.backend._request("GET", path, b"") for path in ("/orders", "/orders/1", "/refused/empty", "/nothing")]
-    for _, _, html in pages:
-        document = LexborHTMLParser(html.decode())
-        assert document.html is not None
-        assert html.decode().startswith("<!doctype html>")
-        assert document.css_first("html").attributes["lang"] == "en"
-        assert len(document.css("h1")) == len(document.css("title")) == len(document.css("main")) == 1
-        ids = [node.attributes["id"] for node in document.css("[id]")]
-        assert len(ids) == len(set(ids))
-        assert {label.attributes["for"] for label in document.css("label[for]")} <= set(ids)
-        assert all(form.attributes.keys() >= {"novalidate", "action"} for form in document.css("form"))
-    assert [c.role for c in visitor.view.page.controls if not c.name] == []
+    fit_for_use(visitor, ("/orders", "/orders/1", "/refused/empty", "/nothing"))
 
 
 def test_categories_are_sound() -> None:

@@ -23,6 +23,7 @@ from agentgym_trajectories import select as selecting
 from agentgym_trajectories import verify as verifying
 from agentgym_trajectories.episode import play
 from agentgym_trajectories.export import export as export_trajectories
+from agentgym_trajectories.hindsight import Asked, Hindsight, Rules, explorations
 from agentgym_trajectories.players import LocalPlayers, Players, Program
 from agentgym_trajectories.rollout import Deadlines, Progress, Rollout, Sink
 from agentgym_trajectories.search import NAMED, search_named
@@ -33,7 +34,7 @@ _KEPT_PAIRS = """SELECT count(*), max(n), sum(margins) / sum(n), sum(confidences
     WHERE name = ? AND dropped = '' GROUP BY env, env_args, task)"""
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run, as given to `agentgym collect --out`.")]
-PolicyOption = Annotated[str, typer.Option("--policy", help="oracle, DIRECTORY, vllm:DIRECTORY, vllm:URL, openai:MODEL.")]
+PolicyOption = Annotated[str, typer.Option("--policy", help="oracle, random, DIRECTORY, vllm:DIRECTORY, vllm:URL, openai:MODEL.")]
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation or test.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")]
 TemperatureOption = Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")]
@@ -41,6 +42,10 @@ MaxTokensOption = Annotated[int, typer.Option("--max-tokens", min=1, help="Longe
 DialectOption = Annotated[str | None, typer.Option("--dialect", help="How calls are written; by default what the model speaks.")]
 ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=0, help="Episodes in flight; 0: as many as are worth it.")]
 SearchOption = Annotated[str | None, typer.Option("--search", help=f"Search a tree for each episode: {', '.join(NAMED)}.")]
+HindsightOption = Annotated[
+    Literal["rules", "policy"] | None,
+    typer.Option("--hindsight", help="Explore, and name it afterwards: by the environment's rules, or by the policy itself."),
+]
 SimulationsOption = Annotated[int | None, typer.Option("--simulations", min=1, help="Of a search, for each tree.")]
 SelectionOption = Annotated[str | None, typer.Option("--selection", help="Only what this selection kept; default: everything.")]
 ByOption = Annotated[list[str] | None, typer.Option("--by", metavar="NAME[:OPTION=VALUE,...]", help="In this order.")]
@@ -66,6 +71,7 @@ def collect(
     workers: Annotated[Literal["local", "ray"], typer.Option("--workers", help="local, or all CPUs of a Ray cluster.")] = "local",
     search: SearchOption = None,
     simulations: SimulationsOption = None,
+    hindsight: HindsightOption = None,
     env_arg: EnvArgOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -90,6 +96,11 @@ def collect(
     )
     sampler = opener()
     program, version = playing(sampler, search, simulations)
+    if hindsight is not None:
+        if search is not None:
+            raise UserError("--hindsight explores, --search looks for what is known to be good: give one of them")
+        naming = Hindsight(Rules() if hindsight == "rules" else Asked())
+        program, version, chosen = naming.play, naming.version(sampler.version), explorations(chosen)
     how = f"{policy} and {search}" if search else policy
     output.say(f"Collecting {len(chosen)} tasks x {samples} of {env} ({split}) with {how} into {out}.")
     with Store(out, create=True) as store:

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agentgym_envs.web.site import Session, Site, form, numbered, position, see, whole_number
+from agentgym_envs.web.site import Session, Site, form, position, see, whole_number
 
 from .rooms import BOARDS, HOURS, LONGEST, SEASON, TOWNS, Inventory, Room, day
 
@@ -166,11 +166,6 @@ class Desk(Site):
             room = self.inventory.rooms[place]
             found.append(Stay(number, room, room.cost(nights, guests, board), arrival, nights, guests, name, board, *rest))
         return found
-
-    def shown(self, address: str) -> Room | None:
-        """The room whose page has this address."""
-        number = numbered(address, "/room", len(self.inventory.rooms))
-        return None if number is None else self.inventory.rooms[number]
 
     def _room(self, request: Request) -> Room:
         return self.inventory.rooms[position(request.path_params["number"], len(self.inventory.rooms))]

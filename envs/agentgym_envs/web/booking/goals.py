@@ -8,17 +8,18 @@ import random
 from datetime import timedelta
 
 from agentgym_envs.web import errand
-from agentgym_envs.web.worth import match as fit
+from agentgym_envs.web.worth import match
 
 from .app import Stay
 from .rooms import BOARDS, HOURS, NIGHTS, REGION, SEASON, make_room
 
 WISHES = ("I am looking for", "Please book", "I need", "Find and book")
 ENDS = {"look": "Only open its page.", "hold": "Reserve it, but do not confirm.", "order": "Confirm the booking."}
+FIELDS = ("arrival", "nights", "guests", "name", "board", "hour")
 NAMES = ("Alva Brandt", "Bea Lindholm", "Carl Oster", "Dora Vint", "Egon Marsh", "Fay Torrence", "Gus Whitlow", "Hanna Reyes")
 
 
-class Goal(errand.Goal, frozen=True, kw_only=True):
+class Goal(errand.Goal[Stay], frozen=True, kw_only=True):
     """A stay.
 
     Attributes:
@@ -32,6 +33,36 @@ class Goal(errand.Goal, frozen=True, kw_only=True):
     options: dict[str, str | int]
     limit: int
 
+    @classmethod
+    def meant(cls, rng: random.Random, thing: Stay, until: errand.Stage) -> "Goal":
+        """Some of what the room is, and all that was asked for."""
+        features = tuple(rng.sample(thing.room.features, rng.randint(2, 3)))
+        options = {} if until == "look" else {field: getattr(thing, field) for field in FIELDS}
+        limit = (thing.price // 100 + 1) * 100
+        return cls(item=thing.item, until=until, town=thing.room.town, features=features, options=options, limit=limit)
+
+    def wish(self, rng: random.Random) -> str:
+        """In words."""
+        features, o = list(self.features), self.options
+        rng.shuffle(features)
+        said = f"{rng.choice(WISHES)} a room in {self.town} ({', '.join(features)})"
+        if o:
+            said += f" for {_many(o['guests'], 'guest')} from {o['arrival']}, {_many(o['nights'], 'night')}"
+            said += f", {o['board']}" if "board" in o else ""
+            said += f", arrival until {o['hour']}" if "hour" in o else ""
+            said += f", in the name of {o['name']}"
+        return f"{said}, for less than ${self.limit // 100} {'in all' if o else 'a night'}. {ENDS[self.until]}"
+
+    def match(self, thing: Stay) -> dict[str, float]:
+        """How well a booking fits."""
+        town = 1.0 if thing.room.town == self.town else 0.1 if REGION[thing.room.town] == REGION[self.town] else 0.0
+        counted = {
+            "features": (len(set(self.features) & set(thing.room.features)), len(self.features)),
+            "options": (sum(getattr(thing, field) == value for field, value in self.options.items()), len(self.options)),
+            "price": (int(thing.price < self.limit), 1),
+        }
+        return match(town, counted)
+
 
 def draw(rng: random.Random, seed: int, size: int, level: str) -> Goal:
     """A goal that one room fits.
@@ -41,57 +72,20 @@ def draw(rng: random.Random, seed: int, size: int, level: str) -> Goal:
     """
     while True:
         room = make_room(seed, rng.randrange(size))
-        first, nights = rng.randrange(NIGHTS), rng.randint(1, 6)
-        arrival = SEASON + timedelta(first)
+        arrival, nights = SEASON + timedelta(rng.randrange(NIGHTS)), rng.randint(1, 6)
         if room.free(arrival, nights):
             break
     features = {"easy": room.features[:2], "medium": room.features[1:3], "hard": room.features[1:4]}[level]
     guests = rng.randint(max(1, room.guests - 1), room.guests)
     options: dict[str, str | int] = {"arrival": str(arrival), "nights": nights, "guests": guests, "name": rng.choice(NAMES)}
-    board = rng.choice(list(BOARDS))
+    board = "half board" if level == "easy" else rng.choice(list(BOARDS))  # the dearest where it is left open
     if level != "easy":
         options["board"] = board
     if level == "hard":
         options["hour"] = rng.choice(HOURS)
-    dearest = room.cost(nights, guests, "half board" if level == "easy" else board)
     slack = {"easy": 1.5, "medium": 1.2, "hard": 1.0}[level]
-    limit = (int(dearest * slack) // 100 + 1) * 100
+    limit = (int(room.cost(nights, guests, board) * slack) // 100 + 1) * 100
     return Goal(item=room.number, town=room.town, features=features, options=options, limit=limit)
-
-
-def meant(rng: random.Random, stay: Stay, until: errand.Stage) -> Goal:
-    """A goal that this stay fits: some of what the room is, and all that was asked for."""
-    features = tuple(rng.sample(stay.room.features, rng.randint(2, 3)))
-    fields = ("arrival", "nights", "guests", "name", "board", "hour")
-    options = {} if until == "look" else {field: getattr(stay, field) for field in fields}
-    limit = (stay.price // 100 + 1) * 100
-    return Goal(item=stay.item, until=until, town=stay.room.town, features=features, options=options, limit=limit)
-
-
-def wish(rng: random.Random, goal: Goal) -> str:
-    """The goal in words."""
-    features, o = list(goal.features), goal.options
-    rng.shuffle(features)
-    said = f"{rng.choice(WISHES)} a room in {goal.town} ({', '.join(features)})"
-    if o:
-        said += f" for {_many(o['guests'], 'guest')} from {o['arrival']}, {_many(o['nights'], 'night')}"
-        said += f", {o['board']}" if "board" in o else ""
-        said += f", arrival until {o['hour']}" if "hour" in o else ""
-        said += f", in the name of {o['name']}"
-    return f"{said}, for less than ${goal.limit // 100} {'in all' if o else 'a night'}. {ENDS[goal.until]}"
-
-
-def match(goal: Goal, stay: Stay) -> dict[str, float]:
-    """How well a booking fits."""
-    room = stay.room
-    return fit(
-        1.0 if room.town == goal.town else 0.1 if REGION[room.town] == REGION[goal.town] else 0.0,
-        {
-            "features": (len(set(goal.features) & set(room.features)), len(goal.features)),
-            "options": (sum(getattr(stay, field) == value for field, value in goal.options.items()), len(goal.options)),
-            "price": (stay.price < goal.limit, 1),
-        },
-    )
 
 
 def _many(count: int | str, what: str) -> str:

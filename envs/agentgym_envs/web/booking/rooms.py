@@ -6,7 +6,6 @@ from datetime import date, timedelta
 
 import msgspec
 
-ROOMS = 3_000
 SEASON = date(2027, 4, 1)  # its first night
 NIGHTS = 180  # nights in it
 LONGEST = 14  # nights of a stay

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agentgym_envs.web.site import LONGEST, Session, Site, form, numbered, position, see, whole_number
+from agentgym_envs.web.site import LONGEST, Session, Site, form, position, see, whole_number
 
 from .catalogue import SORTS, Catalogue, Product, Review
 from .words import CATEGORIES
@@ -246,11 +246,6 @@ class Shop(Site):
             (number,),
         )
         return [Line(i, self.goods.products[n], json.loads(o), q, p) for i, (n, o, q, p) in enumerate(rows)]
-
-    def shown(self, address: str) -> Product | None:
-        """The product whose page has this address."""
-        number = numbered(address, "/product", len(self.goods.products))
-        return None if number is None else self.goods.products[number]
 
     def _product(self, written: str) -> Product:
         return self.goods.products[position(written, len(self.goods.products))]

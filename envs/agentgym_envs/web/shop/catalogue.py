@@ -13,7 +13,6 @@ import msgspec
 
 from .words import BLAME, BRANDS, CATEGORIES, DOUBTS, FIRST_NAMES, LINES, PRAISE, Category
 
-PRODUCTS = 20_000
 MOST = 500  # results of a search that can be paged through
 SORTS = {"relevance": "best match", "price": "lowest price", "price-desc": "highest price", "rating": "customer rating"}
 _WORD = re.compile(r"\w+")
