@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agentgym import SPLITS, EnvironmentFailure, ErrorCategory, UserError, assistant, call
+from agentgym import SPLITS, EnvironmentFailure, ErrorCategory, assistant, call
 from agentgym.checks import check_env, validate_env
 from agentgym_envs.web.env import LINES, WebEnvironment
 from agentgym_envs.web.errand import LEVELS
@@ -202,13 +202,3 @@ def test_long_pages_are_scrolled(env: ShopEnvironment) -> None:
     act(env, "scroll", direction="down")
     assert "scroll to see" not in act(env, "goto", address="/")
     assert env.state.scroll == 0
-
-
-def test_arguments_that_make_no_sense() -> None:
-    for arguments, problem in (
-        ({"level": "brutal"}, "no level 'brutal'"),
-        ({"backend": "lynx"}, "no back end 'lynx'"),
-        ({"items": 0}, "0 items"),
-    ):
-        with pytest.raises(UserError, match=problem):
-            ShopEnvironment(**arguments)
