@@ -49,16 +49,21 @@ def wander(env: WebEnvironment, rng: random.Random) -> Message:
     return env.explore(rng)
 
 
-def walk(env: WebEnvironment, task: Any, seed: int, steps: int, gold: float = 0.0) -> list[Any]:
+async def awalk(env: WebEnvironment, task: Any, seed: int, steps: int, gold: float = 0.0) -> list[Any]:
     """What a walk shows: the opening, and what each step returned; with this chance each step is the right one."""
     rng = random.Random(seed)
-    seen: list[Any] = [env.reset(seed=0, options={"task": task})]
+    seen: list[Any] = [await env.areset(seed=0, options={"task": task})]
     for _ in range(steps):
         right = env.oracle() if rng.random() < gold else None
-        seen.append((*env.step(right or wander(env, rng)), env.state_key()))
+        seen.append((*await env.astep(right or wander(env, rng)), env.state_key()))
         if seen[-1][2] or seen[-1][3]:
             break
     return seen
+
+
+def walk(env: WebEnvironment, task: Any, seed: int, steps: int, gold: float = 0.0) -> list[Any]:
+    """The same on a loop of its own."""
+    return env._on_own_loop(awalk(env, task, seed, steps, gold))
 
 
 def act(env: WebEnvironment, name: str, **arguments: Any) -> str:

@@ -31,7 +31,12 @@ class Backend(Protocol):
     """Acts on pages. `view` is always where it is; what an action cannot be done with was refused before it came here.
 
     All methods raise `EnvironmentFailure` when the site or the browser breaks.
+
+    Attributes:
+        broken: Whether it did, so that nobody knows what still comes of what was begun: only `aclose` may be called then.
     """
+
+    broken: bool
 
     async def goto(self, address: str) -> View:
         """Open a page."""

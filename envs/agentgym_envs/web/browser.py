@@ -158,6 +158,7 @@ class BrowserBackend:
         self._context: BrowserContext | None = None
         self._tab: Page | None = None
         self._origin = ""
+        self.broken = False
 
     async def goto(self, address: str) -> View:
         """Open a page."""
@@ -201,19 +202,16 @@ class BrowserBackend:
         try:
             return await self._chromium.run(work)
         except EnvironmentFailure:
-            self._tab = None  # nobody knows what it shows: who comes next opens another one
+            self.broken = True
             raise
 
     # ---- on the browser's loop -----------------------------------------------------------------------------------------------
 
     async def _goto(self, address: str) -> View:
         if self._tab is None:
-            if self._context is not None:
-                with contextlib.suppress(Error):
-                    await self._context.close()
             self._context, self._origin = await self._chromium.visit(self._site, self._session)
             self._tab = await self._context.new_page()
-        await self._tab.goto(self._origin + address, wait_until="commit")
+        await self._page.goto(self._origin + address, wait_until="commit")
         return await self._ask("look")
 
     async def _act(self, action: str, view: View, number: int, value: str = "", leaves: bool = False) -> View:
@@ -240,8 +238,8 @@ class BrowserBackend:
 
     @property
     def _page(self) -> Page:
-        if self._tab is None:
-            raise EnvironmentFailure("the browser was closed")
+        if self._tab is None or self.broken:
+            raise EnvironmentFailure("the browser broke before")
         return self._tab
 
     async def _ask(self, action: str, node: int | None = None, value: Any = "") -> View:

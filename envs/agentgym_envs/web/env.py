@@ -98,7 +98,7 @@ class WebEnvironment(AsyncEnvironment):
 
     async def _begun(self, task: Task) -> Sequence[Message]:
         site = self.visit(task)
-        if self.session is None or self._backend is None or site is not self.site:
+        if self.session is None or self._backend is None or self._backend.broken or site is not self.site:
             await self.aclose()
             self.site, self.session = site, site.open()
             self._backend = _backend(self.backend, site, self.session)

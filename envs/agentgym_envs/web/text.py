@@ -27,6 +27,8 @@ class TextBackend:
         session: Whose cookie to show.
     """
 
+    broken = False  # nothing is under way when a call ends
+
     def __init__(self, site: Site, session: Session) -> None:
         self._site = site
         self._headers = [(b"host", HOST), (b"cookie", f"{COOKIE}={session.cookie}".encode())]
