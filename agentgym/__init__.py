@@ -4,7 +4,7 @@ The core: messages, tools, environments, tokens, samplers. It imports neither to
 """
 
 from agentgym.async_env import AsyncEnvironment
-from agentgym.env import Action, Environment, Snapshot
+from agentgym.env import Action, Environment, Label, Snapshot
 from agentgym.errors import (
     AgentGymError,
     DeadlineFailure,
@@ -37,6 +37,7 @@ __all__ = [
     "EnvironmentFailure",
     "ErrorCategory",
     "Failure",
+    "Label",
     "Message",
     "Observation",
     "RefusedFailure",

@@ -25,6 +25,7 @@ itself does wrong raises `EnvironmentFailure`, which is never a reward.
 
 import copy
 import hashlib
+import random
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,20 @@ class Snapshot(msgspec.Struct, frozen=True):
     ended: bool
     state: Any
     rng: tuple[int | None, Any]
+
+
+class Label(msgspec.Struct, frozen=True):
+    """What the agent did, named afterwards (Murty et al. 2024, "NNetNav").
+
+    Attributes:
+        prompt: A request that it fulfils.
+        data: Of a task with this request.
+        ending: The action that ends the episode with the reward that is due.
+    """
+
+    prompt: str
+    data: dict[str, Any]
+    ending: Message
 
 
 class Environment(gymnasium.Env[Observation, Action], ABC):
@@ -141,6 +156,17 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
 
         It looks at the state instead of reciting a list, so that it can also go on from a state that search returned to
         or that a mistake led to.
+        """
+        return None
+
+    def explore(self, rng: random.Random) -> Message | None:
+        """Something that can be done in the current state, at random; None (the default) for any call that fits the tools."""
+        return None
+
+    def hindsight(self) -> Label | None:
+        """A task that what was done in this episode solves, whatever was asked for; None (the default) where it means nothing.
+
+        It is a task of the split that is being played.
         """
         return None
 

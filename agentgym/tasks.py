@@ -100,13 +100,14 @@ def procedural(
     def get(i: int) -> Task:
         for attempt in range(_TRIES):
             task = generate(random.Random(f"{split}/{i}/{attempt}"))
-            if _split_of(same(task)) == split:
+            if split_of(same(task)) == split:
                 return msgspec.structs.replace(task, id=f"{split}-{i}", split=split)
         raise UserError(f"no {split} task in {_TRIES} draws: the generator makes too few different tasks")
 
     return Tasks(get, range(sys.maxsize))
 
 
-def _split_of(identity: Any) -> str:
+def split_of(identity: Any) -> str:
+    """The split that a hash of a task's content (`same`, in `procedural`) names."""
     content = msgspec.json.encode(identity, order="deterministic")
     return ("train", "train", "validation", "test")[hashlib.blake2b(content, digest_size=1).digest()[0] % 4]

@@ -6,7 +6,7 @@ from agentgym.dialects import Dialect
 from agentgym.dialects import dialect as dialect_named
 from agentgym.errors import UserError
 from agentgym.sampling.base import Sampler
-from agentgym.sampling.scripted import oracle
+from agentgym.sampling.scripted import oracle, wanderer
 from agentgym.sampling.vllm_engine import Engine
 
 
@@ -22,7 +22,7 @@ def open_sampler(
     """The sampler that `policy` names.
 
     Args:
-        policy: ``oracle``, a Hugging Face model directory, ``openai:MODEL`` with server and key from the environment
+        policy: ``oracle``, ``random``, a Hugging Face model directory, ``openai:MODEL`` with server and key from the environment
             (`OPENAI_BASE_URL`, `OPENAI_API_KEY`), or ``openai:http://host:port/v1#MODEL``. ``vllm:DIRECTORY`` samples from a
             model directory with vLLM, ``vllm:http://host:port`` from a vLLM server, whose tokenizer may be named after a ``#``.
         temperature: 0 takes the likeliest token.
@@ -42,11 +42,13 @@ def open_sampler(
         raise UserError(f"calls of {policy!r} cannot be guided: sample with vllm:DIRECTORY or vllm:http://host:port")
     if policy == "oracle":
         return oracle()
+    if policy == "random":
+        return wanderer()
     if policy.startswith("openai:"):
         return _openai(policy, temperature, max_tokens)
     if not Path(policy).is_dir():  # before torch is imported
         raise UserError(
-            f"there is no policy {policy!r}: use `oracle`, `openai:MODEL`, `vllm:DIRECTORY`, or a model directory "
+            f"there is no policy {policy!r}: use `oracle`, `random`, `openai:MODEL`, `vllm:DIRECTORY`, or a model directory "
             "(see `agentgym model init`)"
         )
     try:

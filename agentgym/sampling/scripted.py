@@ -1,9 +1,11 @@
 """Policies that are programs: the environment's oracle, a replay, a person, a test."""
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agentgym.errors import UserError
+from agentgym.fuzz import random_action
 from agentgym.messages import Message, assistant
 from agentgym.sampling.base import Sample, SampleRequest, Usage
 
@@ -53,6 +55,16 @@ def oracle() -> Scripted:
         return turn
 
     return Scripted(policy, "oracle")
+
+
+def wanderer() -> Scripted:
+    """Somebody without an aim: whatever `Environment.explore` says, or any call that fits the tools."""
+
+    def policy(request: SampleRequest) -> Message:
+        rng = random.Random(request.seed)
+        return request.env.explore(rng) or random_action(request.tools, rng)
+
+    return Scripted(policy, "random")
 
 
 def replay(turns: Mapping[str, Sequence[Message]]) -> Scripted:

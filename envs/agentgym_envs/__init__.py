@@ -24,3 +24,5 @@ def register_environments() -> None:
     register("tools/Synth-v0", "agentgym_envs.tools.synth.env:Synth")
     register("tools/Tau-v0", "agentgym_envs.tools.tau.env:Tau")
     register("tools/TextWorld-v0", "agentgym_envs.tools.stories.textworld:TextWorld")
+    register("web/Booking-v0", "agentgym_envs.web.booking.env:BookingEnvironment")
+    register("web/Shop-v0", "agentgym_envs.web.shop.env:ShopEnvironment")

@@ -15,6 +15,7 @@ def test_an_evaluation_counts_what_happened() -> None:
     assert (measured.turns, measured.tokens, measured.reward) == (2.0, 3.0, 0.75)
     assert measured.errors == {str(ErrorCategory.TOOL_ERROR): 1.0}
     assert measured.stops == {"terminated": 4}
+    assert measured.parts == {"solved": 0.75}
     assert measured.by_difficulty == {"easy": 0.75}
     assert measured.to_dict()["success"] == 0.75
 

@@ -225,5 +225,6 @@ def show(measured: Evaluation, output: Output) -> None:
         ("tokens sampled", f"{measured.tokens:.0f}"),
     ]
     lines += [(f"success, {level}", f"{share:.1%}") for level, share in measured.by_difficulty.items() if level]
+    lines += [(f"reward, {part}", f"{mean:.3f}") for part, mean in measured.parts.items()]
     lines += [(f"mistakes, {category}", f"{share:.2f} an episode") for category, share in measured.errors.items()]
     output.table(("", ""), lines)

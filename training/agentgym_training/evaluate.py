@@ -24,6 +24,7 @@ class Evaluation:
         episodes: Episodes that count.
         failed: Episodes that environment or sampler voided; they count nowhere.
         reward: Mean summed reward.
+        parts: The mean of each of its parts, over the episodes that have it; also those without a weight, which only report.
         turns: Mean actions of an episode.
         tokens: Mean sampled tokens of an episode.
         errors: The agent's mistakes by category, for each episode.
@@ -37,6 +38,7 @@ class Evaluation:
     episodes: int
     failed: int
     reward: float
+    parts: dict[str, float]
     turns: float
     tokens: float
     errors: dict[str, float]
@@ -62,7 +64,10 @@ def evaluate(episodes: Iterable[Episode], failed: int = 0, seed: int = 0) -> Eva
         t.need_verdict()
     solved: dict[str, list[float]] = defaultdict(list)
     levels: dict[str, list[float]] = defaultdict(list)
+    parts: dict[str, list[float]] = defaultdict(list)
     for t in best:
+        for part in {part for node in t.actions for part in node.rewards}:
+            parts[part].append(sum(node.rewards.get(part, 0.0) for node in t.actions))
         solved[t.episode.task.id].append(float(t.success))
         levels[t.episode.task.difficulty].append(float(t.success))
     count = len(best)
@@ -74,6 +79,7 @@ def evaluate(episodes: Iterable[Episode], failed: int = 0, seed: int = 0) -> Eva
         episodes=len(best),
         failed=failed,
         reward=sum(t.reward for t in best) / count,
+        parts={k: float(np.mean(v)) for k, v in sorted(parts.items())},
         turns=sum(len(t.actions) for t in best) / count,
         tokens=sum(t.sampled_tokens for t in best) / count,
         errors={k: n / count for k, n in sorted(Counter(str(e) for t in best for e in t.errors).items())},

@@ -24,6 +24,7 @@ from agentgym_trajectories import select as selecting
 from agentgym_trajectories import verify as verifying
 from agentgym_trajectories.episode import play
 from agentgym_trajectories.export import export as export_trajectories
+from agentgym_trajectories.hindsight import Asked, Hindsight, Rules, explorations
 from agentgym_trajectories.players import LocalPlayers, Players, Program
 from agentgym_trajectories.programs import PROGRAMS, program_named
 from agentgym_trajectories.rollout import Deadlines, Progress, Rollout, Sink
@@ -35,7 +36,7 @@ _KEPT_PAIRS = """SELECT count(*), max(n), sum(margins) / sum(n), sum(confidences
     WHERE name = ? AND dropped = '' GROUP BY env, env_args, task)"""
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run, as given to `agentgym collect --out`.")]
-PolicyOption = Annotated[str, typer.Option("--policy", help="oracle, DIRECTORY, vllm:DIRECTORY, vllm:URL, openai:MODEL.")]
+PolicyOption = Annotated[str, typer.Option("--policy", help="oracle, random, DIRECTORY, vllm:DIRECTORY, vllm:URL, openai:MODEL.")]
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation or test.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")]
 TemperatureOption = Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")]
@@ -43,6 +44,10 @@ MaxTokensOption = Annotated[int, typer.Option("--max-tokens", min=1, help="Longe
 DialectOption = Annotated[str | None, typer.Option("--dialect", help="How calls are written; by default what the model speaks.")]
 ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=0, help="Episodes in flight; 0: as many as are worth it.")]
 SearchOption = Annotated[str | None, typer.Option("--search", help=f"Search a tree for each episode: {', '.join(NAMED)}.")]
+HindsightOption = Annotated[
+    Literal["rules", "policy"] | None,
+    typer.Option("--hindsight", help="Explore, and name it afterwards: by the environment's rules, or by the policy itself."),
+]
 SimulationsOption = Annotated[int | None, typer.Option("--simulations", min=1, help="Of a search, for each tree.")]
 McpOption = Annotated[
     str | None, typer.Option("--mcp", metavar="SERVER", help="Instead of --env: an MCP server's command line or http(s) address.")
@@ -95,6 +100,7 @@ def collect(
     simulations: SimulationsOption = None,
     program: ProgramOption = None,
     role: RolePolicyOption = None,
+    hindsight: HindsightOption = None,
     env_arg: EnvArgOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -125,7 +131,12 @@ def collect(
     sampler = opener()
     others = _role_samplers(role, open_policy)
     plays, version = playing(sampler, search, simulations, program, others)
-    how = " and ".join(filter(None, (policy, search, program)))
+    if hindsight is not None:
+        if search or program:
+            raise UserError("--hindsight explores by itself: leave --search and --program out")
+        naming = Hindsight(Rules() if hindsight == "rules" else Asked())
+        plays, version, chosen = naming.play, naming.version(sampler.version), explorations(chosen)
+    how = " and ".join(filter(None, (policy, search, program, hindsight and "hindsight")))
     output.say(f"Collecting {len(chosen)} tasks x {samples} of {env} ({split}) with {how} into {out}.")
     with Store(out, create=True) as store:
         held = settings(sampler, seed, temperature, max_tokens, dialect) | ({"guided": True} if guided else {})

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -236,6 +236,17 @@ class Walk:
             raise RefusedFailure(f"task {self.episode.task.id} alone fills the context of {self.sampler.context} tokens")
         self.cut(StopReason.CONTEXT_LENGTH)
         return False
+
+
+async def ask(sampler: Sampler, messages: Sequence[Message], seed: int, env: Any) -> Sample | None:
+    """What a sampler says to a conversation that is no episode: a judge's, a labeller's. None where it is too long for it."""
+    ids = None
+    if sampler.chat is not None:
+        ids = Conversation(sampler.chat).observe(messages)[0]
+        if sampler.context is not None and len(ids) >= sampler.context:
+            return None
+    (sample,) = await sampler.sample([SampleRequest(messages, (), ids, seed, env)])
+    return sample
 
 
 async def play(

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from agentgym import AgentGymError, AsyncEnvironment, Environment, EnvironmentFailure, Message, Observation, Task, make
 from agentgym.env import Snapshot, StepResult
-from agentgym_trajectories.process import ProcessEnvironment, begin, step
+from agentgym_trajectories.process import ProcessEnvironment, begin, restore, snapshot, state_key, step
 
 T = TypeVar("T")
 BROKEN = (Exception, SystemExit)  # code that an agent wrote may want to exit
@@ -50,7 +50,7 @@ class Host:
 
     async def snapshot(self) -> Snapshot:
         """The state, to be returned to."""
-        return await self.run(Environment.snapshot)
+        return await self.run(snapshot)
 
     async def restore(self, snapshot: Snapshot) -> None:
         """Return to a state.
@@ -58,7 +58,7 @@ class Host:
         Raises:
             EnvironmentFailure: what came back is another state.
         """
-        await self.run(Environment.restore, snapshot)
+        await self.run(restore, snapshot)
 
     async def visit(self) -> None:
         """Let `env` be in this host's state, for policies that look at it; where nobody shares the environment, it always is."""
@@ -93,7 +93,7 @@ class AsyncHost(Host):
             raise
         except BROKEN as error:
             raise _failure(error) from error
-        return observation, await self.run(Environment.state_key)
+        return observation, await self.run(state_key)
 
     async def step(self, action: Message) -> tuple[StepResult, str]:
         """Take a turn."""
@@ -103,7 +103,7 @@ class AsyncHost(Host):
             raise
         except BROKEN as error:
             raise _failure(error) from error
-        return taken, await self.run(Environment.state_key)
+        return taken, await self.run(state_key)
 
     async def restore(self, snapshot: Snapshot) -> None:
         """Return to a state."""

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import cloudpickle
 
 from agentgym import AgentGymError, Environment, EnvironmentFailure, Message, Observation, Task, make
-from agentgym.env import StepResult
+from agentgym.env import Snapshot, StepResult
 from agentgym.registry import register, specs
 
 CLOSE_SECONDS = 10.0  # for the process to close its environment
@@ -37,6 +37,21 @@ def begin(env: Environment, seed: int, task: Task) -> tuple[Observation, str]:
 def step(env: Environment, action: Message) -> tuple[StepResult, str]:
     """Step, and the state key, in one call."""
     return env.step(action), env.state_key()
+
+
+def state_key(env: Environment) -> str:
+    """The key of its state. Like those below, a function of this module, so that what an environment overrides is called."""
+    return env.state_key()
+
+
+def snapshot(env: Environment) -> Snapshot:
+    """Its state, to be returned to."""
+    return env.snapshot()
+
+
+def restore(env: Environment, state: Snapshot) -> None:
+    """Return to a state."""
+    env.restore(state)
 
 
 def carried(env: str) -> bytes:

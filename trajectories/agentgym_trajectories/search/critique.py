@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agentgym import Message, user
-from agentgym.sampling import Sampler, SampleRequest
-from agentgym.tokens import Conversation
-from agentgym_trajectories.episode import Walk
+from agentgym.sampling import Sampler
+from agentgym_trajectories.episode import Walk, ask
 from agentgym_trajectories.tree import Node
 
 QUESTION = "Which of these next actions is the best one? Answer with its number alone.\n{}"
@@ -48,14 +47,10 @@ class Critique:
         sampler = self.judge or walk.sampler
         listed = "\n".join(f"{i}. {shown(a)}" for i, a in enumerate(actions, 1))
         messages = [*walk.messages, user(QUESTION.format(listed))]
-        ids = None
-        if sampler.chat is not None:
-            conversation = Conversation(sampler.chat)
-            ids = conversation.observe(messages)[0]
-            if sampler.context is not None and len(ids) >= sampler.context:
-                return None, 0
         seed = zlib.crc32(b"%d/%d/critique/%d" % (walk.seed, walk.parent, len(actions)))
-        (sample,) = await sampler.sample([SampleRequest(messages, (), ids, seed, walk.host.env)])
+        sample = await ask(sampler, messages, seed, walk.host.env)
+        if sample is None:
+            return None, 0
         found = re.search(r"\d+", sample.message.content)
         number = int(found[0]) if found else 0
         return (number - 1 if 1 <= number <= len(actions) else None), len(sample.token_ids or ())

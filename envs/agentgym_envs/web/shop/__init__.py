@@ -1,0 +1,1 @@
+"""The shop: an endless catalogue, the pages of a shop, and goals in WebShop's sense."""
