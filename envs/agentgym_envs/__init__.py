@@ -16,4 +16,6 @@ def register_environments() -> None:
     register("games/KeyDoor-v0", "agentgym_envs.games.keydoor:KeyDoor")
     register("games/Taxi-v0", "agentgym_envs.games.taxi:Taxi")
     register("instruct/Verifiable-v0", "agentgym_envs.instruct.env:Verifiable")
+    register("web/Browser-v0", "agentgym_envs.web.any_site:AnySite")
+    register("web/MiniWoB-v0", "agentgym_envs.web.miniwob:MiniWoB")
     register("web/Shop-v0", "agentgym_envs.web.shop.env:ShopEnvironment")

@@ -53,12 +53,16 @@ class Backend(Protocol):
         """Press a key where the focus is, which is not in a select."""
         ...
 
-    async def show(self, view: View) -> None:
-        """Be at `view`, which was given at another time, when the server was in its present state."""
-        ...
-
     async def aclose(self) -> None:
         """Free what it holds."""
+        ...
+
+
+class SiteBackend(Backend, Protocol):
+    """One for sites of our own, whose state can be returned to."""
+
+    async def show(self, view: View) -> None:
+        """Be at `view`, which was given at another time, when the server was in its present state."""
         ...
 
 

@@ -2,13 +2,12 @@
 
 A thread of its own runs the event loop of browser and server, so that environments on any loop, or on none, share them. When the
 browser dies, actions under way raise `EnvironmentFailure`, and who comes next gets a new one. Names are resolved to nothing: the
-browser reaches this machine alone.
+browser reaches this machine alone, unless it was made for other hosts (`hosts.py`).
 """
 
 import asyncio
 import atexit
 import contextlib
-import functools
 import shutil
 import socket
 import threading
@@ -26,7 +25,8 @@ from .site import COOKIE, Session, Site
 
 T = TypeVar("T")
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-component-update", "--disable-sync"]
+LOOPBACK = "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # which names and addresses are reached, and as what
+ARGUMENTS = ["--disable-component-update", "--disable-sync", "--force-webrtc-ip-handling-policy=disable_non_proxied_udp"]
 SECONDS = 15.0  # for one step of an action
 LONGEST = 60.0  # seconds for a whole action, the browser's start included
 # What the browser alone knows is written into attributes of a copy of the document; `controls` keeps what can be acted on.
@@ -61,9 +61,14 @@ TO_THE_END = "element => { if (element.setSelectionRange) element.setSelectionRa
 
 
 class Chromium:
-    """The browser of this process, and the servers of the sites that it visits."""
+    """A browser of this process, and the servers of the sites that it visits.
 
-    def __init__(self) -> None:
+    Args:
+        rules: What it reaches (Chromium's host resolver rules).
+    """
+
+    def __init__(self, rules: str = LOOPBACK) -> None:
+        self._rules = rules
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="agentgym-browser", daemon=True)
         self._thread.start()
@@ -90,11 +95,18 @@ class Chromium:
     async def visit(self, site: Site, session: Session) -> tuple[BrowserContext, str]:
         """A context of its own that shows the session's cookie, and the site's origin. On the browser's loop."""
         async with self._starting:
-            browser, origin = await self._started(), await self._served(site)
-        context = await browser.new_context(viewport={"width": 1024, "height": 768})
-        context.set_default_timeout(SECONDS * 1000)
+            origin = await self._served(site)
+        context = await self.context()
         await context.add_cookies([{"name": COOKIE, "value": session.cookie, "url": origin}])
         return context, origin
+
+    async def context(self, **options: Any) -> BrowserContext:
+        """A context of its own. On the browser's loop."""
+        async with self._starting:
+            browser = await self._started()
+        context = await browser.new_context(viewport={"width": 1024, "height": 768}, **options)
+        context.set_default_timeout(SECONDS * 1000)
+        return context
 
     async def _started(self) -> Browser:
         if self._browser is None or not self._browser.is_connected():
@@ -103,7 +115,9 @@ class Chromium:
             self._playwright = await async_playwright().start()
             program = next(filter(None, map(shutil.which, PROGRAMS)), None)
             try:
-                self._browser = await self._playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+                self._browser = await self._playwright.chromium.launch(
+                    executable_path=program, args=[f"--host-resolver-rules={self._rules}", *ARGUMENTS]
+                )
             except Error as error:
                 if program is not None:
                     raise
@@ -125,7 +139,7 @@ class Chromium:
     def close(self) -> None:
         """End the browser, the servers and the thread. Who comes next gets new ones."""
         atexit.unregister(self.close)
-        chromium.cache_clear()
+        _open.pop(self._rules, None)
         with contextlib.suppress(Exception):
             asyncio.run_coroutine_threadsafe(self._stopped(), self._loop).result(SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -143,10 +157,14 @@ class Chromium:
             await serving
 
 
-@functools.cache
-def chromium() -> Chromium:
-    """The browser of this process."""
-    return Chromium()
+_open: dict[str, Chromium] = {}
+
+
+def chromium(rules: str = LOOPBACK) -> Chromium:
+    """The browser of this process that reaches what `rules` say."""
+    if rules not in _open:
+        _open[rules] = Chromium(rules)
+    return _open[rules]
 
 
 class BrowserBackend:
@@ -185,7 +203,7 @@ class BrowserBackend:
         return await self._chromium.run(self._press(view, key))
 
     async def show(self, view: View) -> None:
-        """As `Backend.show`.
+        """As `SiteBackend.show`.
 
         Raises:
             EnvironmentFailure: the page does not come back as it was.
