@@ -23,6 +23,7 @@ from .live import LiveEnvironment
 from .tab import Tab
 
 LOOKS = 20  # at a page that goes on to another one each time
+AWAY = "this leads away from the site"
 # Waits until nothing has changed for a while, and then looks.
 PAUSE, MOST = 100, 2000  # milliseconds
 SEE = """async ([pause, most]) => {
@@ -72,17 +73,21 @@ class SiteTab(Tab):
         self._asked = ""  # ... that the tab asked for last
         self._broken = ""  # what the site answered when it broke
         self._pending: set[Request] = set()
-        self._popups: list[Page] = []
+        self._wanted = ""  # ... that a page wanted to open in another tab
+        self._popups: list[Page] = []  # those tabs
 
     async def _open(self) -> Page:
         if self._tab is None:
             tab = await super()._open()
             tab.on("request", self._requested)
-            tab.on("requestfinished", self._pending.discard)
-            tab.on("requestfailed", self._pending.discard)
+            tab.on("requestfinished", self._answered)
+            tab.on("requestfailed", self._answered)
             tab.on("response", self._responded)
             tab.on("dialog", lambda dialog: dialog.accept())
-            tab.context.on("page", self._popups.append)
+            tab.context.on("page", self._popped)
+            session = await tab.context.new_cdp_session(tab)
+            session.on("Page.windowOpen", self._window)
+            await session.send("Page.enable")
         return self._page
 
     def _leads(self, request: Request) -> Frame | None:
@@ -94,6 +99,15 @@ class SiteTab(Tab):
         if self._leads(request):
             self._pending.add(request)
             self._asked = request.url
+
+    def _answered(self, request: Request) -> None:
+        self._pending.discard(request)
+
+    def _popped(self, page: Page) -> None:
+        self._popups.append(page)
+
+    def _window(self, event: dict[str, Any]) -> None:
+        self._wanted = event["url"]
 
     def _responded(self, response: Response) -> None:
         if response.status >= 500 and self._leads(response.request):
@@ -115,14 +129,13 @@ class SiteTab(Tab):
         self.notice = ""
         html = await self._settled()
         while self._popups:
-            popup = self._popups.pop(0)
-            address = popup.url
-            await popup.close()
-            if self.hosts.allow(address):
-                await self._visit(address)
-                html = await self._settled()
-            elif address != "about:blank":
-                self.notice = "this leads away from the site"
+            await self._popups.pop().close()
+        wanted, self._wanted = self._wanted, ""
+        if self.hosts.allow(wanted):
+            await self._visit(wanted)
+            html = await self._settled()
+        elif wanted not in ("", "about:blank"):
+            self.notice = AWAY
         if self._broken:
             raise EnvironmentFailure(self._broken)
         if not self.hosts.allow(self._page.url):
@@ -133,7 +146,7 @@ class SiteTab(Tab):
     async def _returned(self) -> str:
         """Go back to where the agent was."""
         away = not self.hosts.allow(self._asked)
-        self.notice = "this leads away from the site" if away else f"{self._asked} cannot be opened"
+        self.notice = AWAY if away else f"{self._asked} cannot be opened"
         if not self._last:
             raise EnvironmentFailure(self.notice)
         await self._visit(self._last)

@@ -139,7 +139,7 @@ class Chromium:
     def close(self) -> None:
         """End the browser, the servers and the thread. Who comes next gets new ones."""
         atexit.unregister(self.close)
-        _open.pop(self._rules, None)
+        opened.pop(self._rules, None)
         with contextlib.suppress(Exception):
             asyncio.run_coroutine_threadsafe(self._stopped(), self._loop).result(SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -157,14 +157,14 @@ class Chromium:
             await serving
 
 
-_open: dict[str, Chromium] = {}
+opened: dict[str, Chromium] = {}  # by what they reach
 
 
 def chromium(rules: str = LOOPBACK) -> Chromium:
     """The browser of this process that reaches what `rules` say."""
-    if rules not in _open:
-        _open[rules] = Chromium(rules)
-    return _open[rules]
+    if rules not in opened:
+        opened[rules] = Chromium(rules)
+    return opened[rules]
 
 
 class BrowserBackend:

@@ -1,7 +1,7 @@
 """Where a browser may go: hosts by name or address, kept by its network stack and looked at again on every page.
 
 The rules are Chromium's own for resolving hosts. An allowed name is looked up once, here, and stands for that address as long as
-the browser lives; every other name and every other address, written in whatever way, resolves to nothing. So whatever a page tries
+the browser lives; every other name and every other address, written in whatever way, resolves to nothing. Whatever a page tries
 (redirects, frames, scripts, pictures, sockets, prefetching), no connection and no look-up leaves the list, and a name that comes
 to mean another address (DNS rebinding) leads where it led.
 """

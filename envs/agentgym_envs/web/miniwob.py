@@ -1,9 +1,10 @@
 """``web/MiniWoB-v0``: the pages of MiniWoB++ (Shi et al. 2017; Liu et al. 2018, arXiv:1802.08802), driven without Selenium.
 
-The pages come from the wheel of the `miniwob` package; its Python code is not used. A tab is kept, and a page too that is played
-again, where its episodes leave nothing behind (`UNTIDY` are those that are loaded anew). The page's clock stands still while the agent thinks: each action lets a
-second pass, in which what the page animates comes to its end. So how fast a model is decides nothing, the pages' limits of ten
-seconds or so do not end an episode (`max_turns` does), and a seed and the same actions always lead to the same page.
+The pages come from the wheel of the `miniwob` package; its Python code is not used. A tab is kept, and so is a page that is
+played again where its episodes leave nothing behind (`UNTIDY` names those that are loaded anew). The page's clock stands still
+while the agent thinks: each action lets a second pass, in which what the page animates comes to its end. So how fast a model is
+decides nothing, the pages' limits of ten seconds or so do not end an episode (`max_turns` does), and a seed and the same actions
+always lead to the same page.
 """
 
 import functools
@@ -27,9 +28,11 @@ SECOND = 1000  # milliseconds that pass on the page's clock with each action
 ELSEWHERE = ("goto", "back", "search")  # tools that one page has no use for
 PARTS = {"train": (0, 1), "validation": (2,), "test": (3,)}  # remainders, by four, of a split's seeds
 AWAY = (1000, 700)  # a point that no page covers: what the mouse was on when another episode ended is not touched
+# Found by random walks, begun in place and on the page as loaded: documents, observations and rewards were compared.
 UNTIDY = frozenset((
     "book-flight", "book-flight-nodelay", "chase-circle", "click-dialog", "click-menu-2", "click-pie", "drag-items",
-    "drag-items-grid", "drag-sort-numbers", "form-sequence", "moving-items", "scroll-text", "search-engine", "simon-says", "use-colorwheel", "use-colorwheel-2",
+    "drag-items-grid", "drag-sort-numbers", "form-sequence", "moving-items", "scroll-text", "scroll-text-2", "search-engine",
+    "simon-says", "social-media", "use-autocomplete", "use-autocomplete-nodelay", "use-colorwheel", "use-colorwheel-2",
     "use-slider", "use-slider-2", "use-spinner",
 ))  # fmt: skip
 LIMIT = 2**31 - 1  # milliseconds: the longest that a timer can wait

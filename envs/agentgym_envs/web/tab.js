@@ -66,7 +66,7 @@
     else if (!holds.has(element)) {
       const named = words(element.innerText ?? element.textContent) || element.getAttribute('aria-label') || element.title ||
         element.classList[0] || element.id;
-      const seen = drawn || listening.get(element) ? [drawn ? colour(element, style) : '', corners(element), place(element)] : [];
+      const seen = drawn || listening.get(element) || element.onmousedown ? [drawn ? colour(element, style) : '', corners(element), place(element)] : [];
       written.setAttribute('data-name', words([named, ...seen].join(' ')) || role);
     }
   };
