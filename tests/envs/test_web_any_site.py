@@ -272,7 +272,7 @@ def test_nothing_leads_off_the_list(env: Errand, here: Site, away: Site, tmp_pat
         assert "Ways, " in said or "leads away from the site" in said, name
         assert "secret content" not in said
         assert "Out" not in said, name
-        refused = name in {*LEAVING, "about", "blob", "zero", "six", "name", "dot"} - {"blank"}
+        refused = name in {*LEAVING, "about", "blob", "data open", "zero", "six", "name", "dot"} - {"blank"}
         assert said.startswith("refused: ") == refused, (name, said)
         if name == "name fetch":
             assert len(here.asked) == before  # the name, which Chromium itself takes for loopback, has no address
@@ -296,20 +296,24 @@ def test_the_ways_lead_there_where_it_is_allowed(here: Site, away: Site, monkeyp
     assert came >= {*LEAVING, *REACHING} - {"followed"}
 
 
-def test_no_datagram_leaves(env: Errand, here: Site) -> None:
+def test_calls_do_not_leave(env: Errand, here: Site) -> None:
     """WebRTC looks for ways of its own, and does not ask the resolver about addresses."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stun:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stun, socket.create_server(("127.0.0.2", 0)) as turn:
         stun.bind(("127.0.0.2", 0))
         stun.settimeout(0.5)
-        stun_url = f"stun:127.0.0.2:{stun.getsockname()[1]}"
+        turn.settimeout(0.1)
+        places = f"{{urls: 'stun:127.0.0.2:{stun.getsockname()[1]}'}}, "
+        places += f"{{urls: 'turn:127.0.0.2:{turn.getsockname()[1]}?transport=tcp', username: 'a', credential: 'b'}}"
         here.pages["/calls"] = f"""<title>Calls</title><script>
-          const peer = new RTCPeerConnection({{iceServers: [{{urls: '{stun_url}'}}]}});
+          const peer = new RTCPeerConnection({{iceServers: [{places}]}});
           peer.createDataChannel('x');
           peer.createOffer().then(offer => peer.setLocalDescription(offer));
         </script>"""
         assert act(env, "goto", address="/calls").startswith("Calls, ")
         with pytest.raises(TimeoutError):
             stun.recv(100)
+        with pytest.raises(TimeoutError):
+            turn.accept()
 
 
 def test_addresses_that_are_refused(env: Errand, here: Site, away: Site) -> None:

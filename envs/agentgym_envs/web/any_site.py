@@ -145,8 +145,8 @@ class SiteTab(Tab):
 
     async def _returned(self) -> str:
         """Go back to where the agent was."""
-        away = not self.hosts.allow(self._asked)
-        self.notice = AWAY if away else f"{self._asked} cannot be opened"
+        failed = self._page.url.startswith("chrome-error:") and self.hosts.allow(self._asked)
+        self.notice = f"{self._asked} cannot be opened" if failed else AWAY
         if not self._last:
             raise EnvironmentFailure(self.notice)
         await self._visit(self._last)

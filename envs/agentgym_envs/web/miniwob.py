@@ -21,10 +21,9 @@ from agentgym.tools import ToolSet, tools_of_class
 from .backend import View
 from .browser import chromium
 from .live import LiveEnvironment
-from .tab import SCRIPTS, Tab
+from .tab import SCRIPTS, SECOND, Tab
 
 CLOCK = SCRIPTS.joinpath("clock.js").read_text()
-SECOND = 1000  # milliseconds that pass on the page's clock with each action
 ELSEWHERE = ("goto", "back", "search")  # tools that one page has no use for
 PARTS = {"train": (0, 1), "validation": (2,), "test": (3,)}  # remainders, by four, of a split's seeds
 AWAY = (1000, 700)  # a point that no page covers: what the mouse was on when another episode ended is not touched
@@ -101,6 +100,9 @@ class MiniWoBTab(Tab):
             self.page = page
         await tab.evaluate(START, [seed, mode, LIMIT])
         return await self._look()
+
+    async def _wait(self) -> View:
+        return await self._look()  # a second passes with each look
 
     async def _look(self) -> View:
         html, done, reward = await self._page.evaluate(SEE, SECOND)

@@ -14,6 +14,7 @@
   const PLAIN = 'html, body, form, label, option, optgroup, iframe'; // never controls
   const SILENT = 'script, style, noscript, template, title, link';
   const ICON = 32; // pixels: a drawing up to this size in which nothing listens is an ornament
+  const PARTS = [0.5, 0.1, 0.3, 0.7, 0.9].flatMap((x, _, all) => all.map(y => [x, y]));
   const CLEAR = 'rgba(0, 0, 0, 0)';
   const OURS = ['data-node', 'data-value', 'data-focused', 'data-role', 'data-name'];
   const listening = new WeakMap();
@@ -119,7 +120,8 @@
     }
     return copy.outerHTML;
   };
-  // Where to click a control: the middle of its first part, scrolled to where it can be seen; null where it is gone.
+  // Where to click a control: the middle of its first part, or another point of it where the middle is covered, scrolled to where
+  // it can be seen; null where it is gone.
   const middle = node => {
     const element = controls[node];
     if (!element || !element.isConnected) return null;
@@ -128,7 +130,9 @@
       element.scrollIntoView({block: 'center', inline: 'center', behavior: 'instant'});
       b = box(element);
     }
-    return b.width && b.height ? [b.x + b.width / 2, b.y + b.height / 2] : null;
+    if (!b.width || !b.height) return null;
+    const points = PARTS.map(([x, y]) => [b.x + b.width * x, b.y + b.height * y]);
+    return points.find(([x, y]) => element.contains(document.elementFromPoint(x, y))) || points[0];
   };
   const agentgym = {look, middle, control: node => controls[node]};
   Object.defineProperty(window, 'agentgym', {value: agentgym});

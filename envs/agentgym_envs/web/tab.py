@@ -22,6 +22,7 @@ from .browser import Chromium
 T = TypeVar("T")
 SCRIPTS = files(__package__)
 LOOK = SCRIPTS.joinpath("tab.js").read_text()
+SECOND = 1000  # milliseconds
 PATIENCE = 2000.0  # milliseconds for a field to take a text
 TYPED = frozenset(("", "text", "search", "email", "url", "tel", "password", "number"))  # inputs written key by key
 
@@ -70,8 +71,8 @@ class Tab(ABC):
         return await self._do(self._drag(start, end))
 
     async def wait(self) -> View:
-        """Look again, later."""
-        return await self._do(self._look())
+        """Look again, a second later."""
+        return await self._do(self._wait())
 
     async def aclose(self) -> None:
         """Close the context; that of a dead browser is closed already."""
@@ -137,6 +138,10 @@ class Tab(ABC):
         chosen = await element.evaluate("element => element.multiple ? [...element.selectedOptions].map(o => o.value) : []")
         await element.focus()
         await element.select_option(value=[*chosen, value], timeout=PATIENCE)
+        return await self._look()
+
+    async def _wait(self) -> View:
+        await self._page.wait_for_timeout(SECOND)
         return await self._look()
 
     async def _press(self, key: str) -> View:
