@@ -172,6 +172,13 @@ def test_a_page_without_rest(env: Errand, here: Site, monkeypatch: pytest.Monkey
         act(env, "goto", address="/restless")
 
 
+def test_a_picture_that_never_comes(env: Errand, here: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(any_site, "MOST", 300)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        here.pages["/waiting"] = f"<title>Waiting</title><img src='http://127.0.0.1:{silent.getsockname()[1]}/' alt='A picture'>"
+        assert "A picture" in act(env, "goto", address="/waiting")
+
+
 def test_conformance(here: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Determinism and the ways back, on a page that says what one may do."""
     monkeypatch.setattr(any_site, "PAUSE", 20)

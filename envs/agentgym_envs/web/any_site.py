@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 import msgspec
-from playwright.async_api import Error, Frame, Page, Request, Response
+from playwright.async_api import Error, Frame, Page, Request, Response, TimeoutError
 
 from agentgym import EnvironmentFailure, Rubric, Task, Tasks, ToolError, UserError, tool
 from agentgym_envs.code.rows import Row, split_by_hash, tasks_of
@@ -120,7 +120,7 @@ class SiteTab(Tab):
     async def _visit(self, address: str) -> None:
         page = await self._open()
         try:
-            await page.goto(address)
+            await page.goto(address, wait_until="domcontentloaded")
         except Error as error:  # `_look` sees where that led
             if "net::" not in error.message and "navigat" not in error.message:
                 raise
@@ -159,7 +159,8 @@ class SiteTab(Tab):
         """The page's HTML, once it has come and nothing on it changes any more."""
         for _ in range(LOOKS):
             try:
-                await self._page.wait_for_load_state()
+                with contextlib.suppress(TimeoutError):  # a picture that never comes
+                    await self._page.wait_for_load_state(timeout=MOST)
                 html = await self._page.evaluate(SEE, [PAUSE, MOST])
             except Error as error:
                 if "navigati" not in error.message:

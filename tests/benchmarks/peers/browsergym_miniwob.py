@@ -4,6 +4,7 @@ An observation is a screenshot, the DOM and the accessibility tree. It brings no
 from the environment of the other peer. Episodes a second of the clock, since the browser does the work.
 """
 
+import functools
 import os
 import shutil
 
@@ -17,11 +18,15 @@ os.environ["MINIWOB_URL"] = f"{PAGES.as_uri()}/"
 
 import browsergym.miniwob  # noqa: E402, F401  (it registers its tasks, and wants to know where the pages are)
 import gymnasium  # noqa: E402
+from playwright.sync_api import BrowserType  # noqa: E402
+
+# It starts a second browser, for its chat, to which no path can be given.
+CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+BrowserType.launch = functools.partialmethod(BrowserType.launch, executable_path=CHROMIUM)
 
 
 def run(episodes: int) -> None:
-    chromium = {"executable_path": shutil.which("chromium-headless-shell") or shutil.which("chromium")}
-    env = gymnasium.make("browsergym/miniwob.click-test", pw_chromium_kwargs=chromium)
+    env = gymnasium.make("browsergym/miniwob.click-test")
     for seed in range(episodes):
         env.reset(seed=seed)
         button = env.unwrapped.page.locator("#subbtn").get_attribute("bid")
