@@ -99,7 +99,8 @@ def test_a_page_is_read(env: Errand, here: Site) -> None:
     system, opening = observation.messages
     assert "by tools" in system.content
     text = opening.content
-    assert text.startswith(f"Look.\n\nNotes, {here.origin}/\n\n# Notes\n")
+    assert text.startswith("Look.\n\n")
+    assert f"Notes, {here.origin}/\n\n# Notes\n" in text
     for line in ('link "All notes"', 'searchbox "Find" = ""', 'textbox "Name" = ""', 'combobox "Colour" = "red" ("red", "blue")'):
         assert line in text
     for line in ('clickable "Keep"', 'textbox "Page" = "old"', 'circle "red 20x20 at ', 'text "tree ', '] clickable "Handle '):
@@ -123,8 +124,8 @@ def test_tools(env: Errand, here: Site) -> None:
     assert act(env, "drag", x=0, y=0, to_x=-1, to_y=0) == "refused: Error: a place on the page is 0 to 5000"
     click(env, "Later")
     assert "It came." in act(env, "wait")
-    assert act(env, "search", query="it").startswith(f"Found, {here.origin}/find?q=it")
-    assert act(env, "back").startswith(f"Notes, {here.origin}/")
+    assert f"Found, {here.origin}/find?q=it" in act(env, "search", query="it")
+    assert f"Notes, {here.origin}/" in act(env, "back")
 
 
 def place(env: AnySite, name: str) -> tuple[int, int]:
@@ -133,9 +134,9 @@ def place(env: AnySite, name: str) -> tuple[int, int]:
 
 
 def test_what_opens_in_another_tab_opens_here(env: Errand, here: Site) -> None:
-    assert click(env, "New tab").startswith(f"List, {here.origin}/list")
-    assert act(env, "back").startswith("Notes, ")
-    assert act(env, "goto", address="/list").startswith(f"List, {here.origin}/list")
+    assert f"List, {here.origin}/list" in click(env, "New tab")
+    assert "Notes, " in act(env, "back")
+    assert f"List, {here.origin}/list" in act(env, "goto", address="/list")
     *_, reward, terminated, _, info = env.step(assistant("", call("finish", answer="right")))
     assert (reward, terminated, info["success"]) == (1.0, True, True)
 
@@ -316,7 +317,7 @@ def test_calls_do_not_leave(env: Errand, here: Site) -> None:
           peer.createDataChannel('x');
           peer.createOffer().then(offer => peer.setLocalDescription(offer));
         </script>"""
-        assert act(env, "goto", address="/calls").startswith("Calls, ")
+        assert "Calls, " in act(env, "goto", address="/calls")
         with pytest.raises(TimeoutError):
             stun.recv(100)
         with pytest.raises(TimeoutError):
@@ -334,7 +335,7 @@ def test_addresses_that_are_refused(env: Errand, here: Site, away: Site) -> None
         assert act(env, "goto", address=address) == "refused: Error: this is no address of a page that may be visited", address
     for name in ("Elsewhere", "Files", "Mail"):
         assert click(env, name) == "refused: Error: this link leads away from the site"
-    assert click(env, "Script").startswith("Scripted, ")
+    assert "Scripted, " in click(env, "Script")
     assert not away.asked or "/link" not in away.asked
 
 
@@ -354,7 +355,7 @@ def test_a_name_that_comes_to_mean_another_address(here: Site, away: Site, monke
     with closing(Errand(f"http://notes.test:{port}/list", "127.0.0.1")) as env:
         env.hosts = hosts
         observation, _ = env.reset(options={"task": "train-0"})
-        assert observation.messages[1].content.startswith(f"Look.\n\nList, http://notes.test:{port}/list")
+        assert f"List, http://notes.test:{port}/list" in observation.messages[1].content
         assert here.asked[-1] == "/list"
         assert act(env, "goto", address=f"http://notes.test:{away.server_port}/").startswith("refused: ")
     chromium(hosts.rules).close()
