@@ -5,10 +5,8 @@
 - `text_steps_per_cpu_s`: steps of `web/Shop-v0` without a browser per second of this process's time, resets included, over the
   gold actions of 300 tasks of all levels; best of three;
 - `browser_actions_per_s`: steps a second of the clock over 16 contexts of one headless Chromium, the gold actions of 64 tasks;
-- `miniwob_episodes_per_s`: episodes of click-test, one after the other in one tab, a second of the clock; best of three;
-- `peers`: the same of other projects by name, those that `make peers` has installed.
-
-What needs Chromium is left out where there is none.
+  left out where there is no Chromium;
+- `miniwob_episodes_per_s` and `peers`: see `miniwob.py`; without Chromium left out, too.
 """
 
 import asyncio
@@ -18,15 +16,13 @@ import sys
 import time
 from typing import Any
 
-from agentgym import Message, Task, assistant, call
+from agentgym import Message, Task
 from agentgym_envs.web.accessibility import read
-from agentgym_envs.web.browser import PROGRAMS, chromium
-from agentgym_envs.web.miniwob import MiniWoB
+from agentgym_envs.web.browser import PROGRAMS
 from agentgym_envs.web.shop.env import ShopEnvironment
-from tests.benchmarks import peers
+from tests.benchmarks import miniwob
 
 TASKS, BROWSER_TASKS, CONTEXTS = 300, 64, 16
-MINIWOB_EPISODES = 50
 
 
 async def gold(env: ShopEnvironment, task: Task) -> list[Message]:
@@ -76,37 +72,19 @@ async def browser() -> float:
     return rate
 
 
-async def miniwob() -> float:
-    """Episodes a second of one click, the browser's start left out."""
-    env, best, click = MiniWoB("click-test"), 0.0, assistant("", call("click", element=1))
-    tasks = env.tasks()[:MINIWOB_EPISODES]
-    await env.areset(options={"task": tasks[0]})
-    for _ in range(3):
-        began = time.perf_counter()
-        for task in tasks:
-            await env.areset(options={"task": task})
-            _, reward, *_ = await env.astep(click)
-            assert reward == 1.0
-        best = max(best, len(tasks) / (time.perf_counter() - began))
-    await env.aclose()
-    return best
-
-
 def main() -> dict[str, Any]:
     """Measure everything."""
     found: dict[str, Any] = {"text_steps_per_cpu_s": round(asyncio.run(text()))}
     if any(map(shutil.which, PROGRAMS)):
         found["browser_actions_per_s"] = round(asyncio.run(browser()), 1)
-        found["miniwob_episodes_per_s"] = round(asyncio.run(miniwob()), 1)
-        chromium().close()
-        found["peers"] = peers.play(peers.installed(peers.WEB))
+        found["miniwob_episodes_per_s"] = asyncio.run(miniwob.episodes_per_s())
+        found["peers"] = miniwob.others()
     return found
 
 
 if __name__ == "__main__":
     measured = main()
     if "--json" not in sys.argv:
-        for name, value in {**measured, **measured.get("peers", {})}.items():
-            if name != "peers":
-                print(f"{name:24} {value}")
+        for name, value in measured.items():
+            print(f"{name:24} {value}")
     print(json.dumps(measured))
