@@ -25,4 +25,6 @@ def register_environments() -> None:
     register("tools/Tau-v0", "agentgym_envs.tools.tau.env:Tau")
     register("tools/TextWorld-v0", "agentgym_envs.tools.stories.textworld:TextWorld")
     register("web/Booking-v0", "agentgym_envs.web.booking.env:BookingEnvironment")
+    register("web/Browser-v0", "agentgym_envs.web.any_site:AnySite")
+    register("web/MiniWoB-v0", "agentgym_envs.web.miniwob:MiniWoB")
     register("web/Shop-v0", "agentgym_envs.web.shop.env:ShopEnvironment")

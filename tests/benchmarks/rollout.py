@@ -80,7 +80,7 @@ def main(episodes: int = 5000, rounds: int = 3) -> dict[str, Any]:
     agentgym.register("bench/AddChain-v0", AddChain)
     runs: dict[str, Callable[[int], None]] = {"bare": bare, "stored": stored, "memory": lambda n: ours(Memory(), n)}
     best = dict.fromkeys(runs, 0.0)
-    best_peers = peers.installed()
+    best_peers = peers.installed(peers.CHAIN)
     for _ in range(rounds):
         for name, run in runs.items():
             best[name] = max(best[name], per_cpu_second(run, episodes))

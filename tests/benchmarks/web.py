@@ -7,7 +7,8 @@
 - `browser_actions_per_s`: steps a second of the clock over 16 contexts of one headless Chromium, the gold actions of 64 tasks;
   left out where there is no Chromium;
 - `browser_actions_per_cpu_s`: the same for each second of all processes' time, the browser's among them. On a busy machine it tells
-  more: times the number of cores it is what the clock would show if nothing else ran.
+  more: times the number of cores it is what the clock would show if nothing else ran;
+- `miniwob_episodes_per_s` and `peers`: see `miniwob.py`; without Chromium left out, too.
 
 ``--counts`` counts instead, for both sites: 500 held-out goals done by the gold policy without and with a browser, 500 tries of
 somebody who clicks about (`Environment.explore`), and 200 walks of 15 steps that both back ends are to show alike, every observation,
@@ -29,9 +30,10 @@ import psutil
 from agentgym import Message, Task
 from agentgym_envs.web.accessibility import read
 from agentgym_envs.web.booking.env import BookingEnvironment
-from agentgym_envs.web.browser import PROGRAMS, chromium
+from agentgym_envs.web.browser import PROGRAMS, opened
 from agentgym_envs.web.errand import Errand
 from agentgym_envs.web.shop.env import ShopEnvironment
+from tests.benchmarks import miniwob
 from tests.envs.web_walk import awalk
 
 TASKS, BROWSER_TASKS, CONTEXTS = 300, 64, 16
@@ -160,21 +162,23 @@ def counts() -> dict[str, int]:
     return found
 
 
-def speeds() -> dict[str, float]:
+def speeds() -> dict[str, Any]:
     """Measure everything."""
-    found: dict[str, float] = {
+    found: dict[str, Any] = {
         "text_steps_per_cpu_s": round(asyncio.run(text(ShopEnvironment))),
         "booking_steps_per_cpu_s": round(asyncio.run(text(BookingEnvironment))),
     }
     if any(map(shutil.which, PROGRAMS)):
         clock, cpu = asyncio.run(browser())
         found |= {"browser_actions_per_s": round(clock, 1), "browser_actions_per_cpu_s": round(cpu, 1)}
+        found |= {"miniwob_episodes_per_s": asyncio.run(miniwob.episodes_per_s()), "peers": miniwob.others()}
     return found
 
 
 if __name__ == "__main__":
     measured: dict[str, Any] = counts() if "--counts" in sys.argv else speeds()
-    chromium().close()
+    for browser_open in list(opened.values()):
+        browser_open.close()
     if "--json" not in sys.argv:
         for name, value in measured.items():
             print(f"{name:28} {value}")

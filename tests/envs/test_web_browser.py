@@ -1,47 +1,22 @@
 """The shop in a real browser: it shows what the back end without one shows, and its end is nobody's failure."""
 
 import asyncio
-import os
 import random
-import shutil
 import signal
 from collections.abc import Iterator
 from typing import Any
 
-import psutil
 import pytest
 
 from agentgym import EnvironmentFailure, ToolCall, assistant, call
 from agentgym.checks import validate_env
-from agentgym_envs.web.browser import PROGRAMS, BrowserBackend, chromium
+from agentgym_envs.web.browser import BrowserBackend
 from agentgym_envs.web.shop.env import ShopEnvironment
+from tests.envs.chromiums import BROWSER, chromiums, headless  # noqa: F401
 from tests.envs.web_walk import SITES, walk, wander
 
 SIZE = 800
-pytestmark = pytest.mark.xdist_group("browser")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _browser() -> Iterator[None]:
-    if not any(map(shutil.which, PROGRAMS)):
-        if os.environ.get("CI") == "true":
-            pytest.fail("there is no Chromium, and continuous integration has to have one")
-        pytest.skip("there is no Chromium")
-    yield
-    chromium().close()
-    assert not chromiums()
-
-
-def chromiums() -> list[psutil.Process]:
-    """The browser's processes that are ours."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if "chrom" in process.name() and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return found
+pytestmark = [BROWSER, pytest.mark.usefixtures("headless")]
 
 
 def pair(made: Any) -> Iterator[tuple[Any, Any]]:

@@ -13,5 +13,10 @@
     backend.py        what a back end has to do
     text.py           ... without a browser: the application is called in this process
     browser.py        ... with headless Chromium by Playwright; `page.js` runs in its pages
+    hosts.py          which hosts a browser may reach
+    tab.py            a tab on pages that have scripts (tab.js reads them, clock.js is a clock that stands still)
+    live.py           environments on such pages: coordinates, dragging, states returned to by doing the same again
+    miniwob.py        `web/MiniWoB-v0`
+    any_site.py       `web/Browser-v0`: tasks of your own on any site
     env.py            the environment that all sites share: actions are tools, states can be returned to
 """

@@ -9,7 +9,8 @@
 
 Both back ends give their HTML to this one reader, so that they cannot differ in what they call things. Names are computed as
 browsers do, as far as our pages need it: aria-label, content, alt, label, placeholder, title. What a browser alone knows it
-writes into attributes (`hidden`, `data-node`, `data-value`, `data-focused`) before it hands its HTML over.
+writes into attributes (`hidden`, `data-node`, `data-value`, `data-focused`) before it hands its HTML over; on pages with scripts
+also what else can be acted on (`data-role`, `data-name`, see `tab.js`).
 """
 
 import functools
@@ -31,6 +32,8 @@ INPUTS = {  # roles of inputs that are no textboxes
     "image": "button",
 }  # fmt: skip
 KINDS = {"a": "link", "button": "button", "select": "select", "textarea": "area"}
+SCRIPTED = {"textbox": "area"}  # kinds of controls that only scripts make, by role
+BOXES = {"checkbox": "check", "radio": "radio", "button": "button"}
 FIELDS = ("input", "select", "textarea")
 CHECKED = "on"
 
@@ -40,7 +43,8 @@ class Control(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         role: As in ARIA.
-        kind: "link", "button", "text", "area" (a text of many lines), "select", "check" or "radio".
+        kind: "link", "button", "text", "area" (a text of many lines), "select", "check", "radio", or "point": whatever else a
+            page with scripts lets one click.
         node: Its number among the browser's elements; -1 without a browser.
         form: Index into the page's forms; -1 outside of one.
         field: Its name in the form.
@@ -93,13 +97,13 @@ class Page(msgspec.Struct, frozen=True, gc=False):
 
     def _control(self, number: int, fields: Mapping[int, str], focused: bool) -> str:
         c = self.controls[number - 1]
-        said = f'[{number}] {c.role} "{c.name}"'
-        if c.kind not in ("link", "button"):
+        said = f"[{number}] {c.role}" if c.kind == "point" and not c.name else f'[{number}] {c.role} "{c.name}"'
+        if c.kind not in ("link", "button", "point"):
             value = fields.get(number, c.value)
             if c.kind in ("check", "radio"):
                 said += " checked" if value else ""
             elif c.kind == "select":
-                said += f' = "{c.options.get(value, "")}" ({_labels(tuple(c.options.values()))})'
+                said += f' = "{c.options.get(value, value)}" ({_labels(tuple(c.options.values()))})'
             else:
                 said += f' = "{" ".join(value.split())}"'
         return f"{said}{' disabled' if c.disabled else ''}{' focused' if focused else ''}"
@@ -158,7 +162,9 @@ class _Reader:
         attributes = node.attributes
         if "hidden" in attributes or attributes.get("aria-hidden") == "true":
             return
-        if tag in ("a", "button", "input", "select", "textarea"):
+        if "data-role" in attributes:
+            self._point(node, tag, attributes)
+        elif tag in ("a", "button", "input", "select", "textarea"):
             self._flush()
             self._control(node, tag, attributes)
         elif tag == "label" and _labelled(node) is not None:  # it is read out as the name of its field
@@ -175,6 +181,18 @@ class _Reader:
             self._block(node, tag)
         else:
             self._children(node)
+
+    def _point(self, node: LexborNode, tag: str, attributes: Mapping[str, str | None]) -> None:
+        """What only scripts make a control; without a name it holds others."""
+        block = tag in BLOCKS and tag not in CELLS
+        if block:
+            self._break()
+        self._flush()
+        self._control(node, tag, attributes)
+        if "data-name" not in attributes:
+            self._children(node)
+        if block:
+            self._break()
 
     def _block(self, node: LexborNode, tag: str) -> None:
         if tag in CELLS:  # the cells of a row share a line
@@ -209,7 +227,8 @@ class _Reader:
         if tag == "input" and kind == "hidden":
             self._hidden(attributes)
             return
-        if tag == "a" and "href" not in attributes:
+        scripted = attributes.get("data-role")
+        if tag == "a" and "href" not in attributes and not scripted:
             self._children(node)
             return
         number = len(self.controls) + 1
@@ -219,9 +238,9 @@ class _Reader:
         content = tag in ("a", "button")
         self.controls.append(
             Control(
-                attributes.get("role") or role,
+                scripted or attributes.get("role") or role,
                 self._name(node, attributes, content),
-                KINDS.get(tag) or {"checkbox": "check", "radio": "radio", "button": "button"}.get(role, "text"),
+                SCRIPTED.get(scripted, "point") if scripted else KINDS.get(tag) or BOXES.get(role, "text"),
                 int(attributes.get("data-node") or -1),
                 form,
                 attributes.get("name") or "",
@@ -246,7 +265,7 @@ class _Reader:
             self.forms[self.form] = msgspec.structs.replace(form, hidden=(*form.hidden, field))
 
     def _name(self, node: LexborNode, attributes: Mapping[str, str | None], content: bool) -> str:
-        name = attributes.get("aria-label")
+        name = attributes.get("data-name") or attributes.get("aria-label")
         if not name and content:
             name = node.text() or next((i.attributes.get("alt") for i in node.css("img")), "")
         if not name:
@@ -270,7 +289,7 @@ def _labelled(label: LexborNode) -> str | int | None:
 def _role(tag: str, kind: str) -> str:
     if tag == "input":
         return INPUTS.get(kind, "textbox")
-    return {"a": "link", "button": "button", "select": "combobox", "textarea": "textbox"}[tag]
+    return {"a": "link", "button": "button", "select": "combobox", "textarea": "textbox"}.get(tag, "generic")
 
 
 def _kept(node: LexborNode, attributes: Mapping[str, str | None], tag: str, role: str) -> str:

@@ -31,12 +31,7 @@ class Backend(Protocol):
     """Acts on pages. `view` is always where it is; what an action cannot be done with was refused before it came here.
 
     All methods raise `EnvironmentFailure` when the site or the browser breaks.
-
-    Attributes:
-        broken: Whether it did, so that nobody knows what still comes of what was begun: only `aclose` may be called then.
     """
-
-    broken: bool
 
     async def goto(self, address: str) -> View:
         """Open a page."""
@@ -58,12 +53,22 @@ class Backend(Protocol):
         """Press a key where the focus is, which is not in a select."""
         ...
 
-    async def show(self, view: View) -> None:
-        """Be at `view`, which was given at another time, when the server was in its present state."""
-        ...
-
     async def aclose(self) -> None:
         """Free what it holds."""
+        ...
+
+
+class SiteBackend(Backend, Protocol):
+    """One for sites of our own, whose state can be returned to.
+
+    Attributes:
+        broken: Whether site or browser broke, so that nobody knows what still comes of what was begun: only `aclose` may be called then.
+    """
+
+    broken: bool
+
+    async def show(self, view: View) -> None:
+        """Be at `view`, which was given at another time, when the server was in its present state."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 A thread of its own runs the event loop of browser and server, so that environments on any loop, or on none, share them. When the
 browser dies, actions under way raise `EnvironmentFailure`, and who comes next gets a new one. Names are resolved to nothing: the
-browser reaches this machine alone.
+browser reaches this machine alone, unless it was made for other hosts (`hosts.py`).
 """
 
 import asyncio
@@ -26,7 +26,8 @@ from .site import COOKIE, Session, Site
 
 T = TypeVar("T")
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-component-update", "--disable-sync"]
+LOOPBACK = "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # which names and addresses are reached, and as what
+ARGUMENTS = ["--disable-component-update", "--disable-sync", "--force-webrtc-ip-handling-policy=disable_non_proxied_udp"]
 # Pages that nobody looks at need no pictures: frames come on demand alone, and nothing demands them (animations stand still,
 # screenshots never come); and a new document takes over what was made to show the one before. Together this halves what a page
 # costs. The last list of features counts, so that those of Playwright's which matter here stand in it again.
@@ -45,12 +46,12 @@ class Chromium:
     """A browser of this process, and the servers of the sites that it visits.
 
     Args:
+        rules: What it reaches (Chromium's host resolver rules).
         still: Whether it draws no frames.
     """
 
-    def __init__(self, still: bool) -> None:
-        self._arguments = ARGUMENTS + STILL * still
-        self._still = still
+    def __init__(self, rules: str = LOOPBACK, still: bool = False) -> None:
+        self._rules, self._still = rules, still
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="agentgym-browser", daemon=True)
         self._thread.start()
@@ -77,11 +78,18 @@ class Chromium:
     async def visit(self, site: Site, session: Session) -> tuple[BrowserContext, str]:
         """A context of its own that shows the session's cookie, and the site's origin. On the browser's loop."""
         async with self._starting:
-            browser, origin = await self._started(), await self._served(site)
-        context = await browser.new_context(viewport={"width": 1024, "height": 768})
-        context.set_default_timeout(SECONDS * 1000)
+            origin = await self._served(site)
+        context = await self.context()
         await context.add_cookies([{"name": COOKIE, "value": session.cookie, "url": origin}])
         return context, origin
+
+    async def context(self, **options: Any) -> BrowserContext:
+        """A context of its own. On the browser's loop."""
+        async with self._starting:
+            browser = await self._started()
+        context = await browser.new_context(viewport={"width": 1024, "height": 768}, **options)
+        context.set_default_timeout(SECONDS * 1000)
+        return context
 
     async def _started(self) -> Browser:
         if self._browser is None or not self._browser.is_connected():
@@ -90,7 +98,8 @@ class Chromium:
             self._playwright = await async_playwright().start()
             program = next(filter(None, map(shutil.which, PROGRAMS)), None)
             try:
-                self._browser = await self._playwright.chromium.launch(executable_path=program, args=self._arguments)
+                arguments = [f"--host-resolver-rules={self._rules}", *ARGUMENTS, *(STILL if self._still else ())]
+                self._browser = await self._playwright.chromium.launch(executable_path=program, args=arguments)
             except Error as error:
                 if program is not None:
                     raise
@@ -112,7 +121,7 @@ class Chromium:
     def close(self) -> None:
         """End the browser, the servers and the thread. Who comes next gets new ones."""
         atexit.unregister(self.close)
-        _open.pop(self._still, None)
+        opened.pop((self._rules, self._still), None)
         with contextlib.suppress(Exception):
             asyncio.run_coroutine_threadsafe(self._stopped(), self._loop).result(SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -130,14 +139,14 @@ class Chromium:
             await serving
 
 
-_open: dict[bool, Chromium] = {}
+opened: dict[tuple[str, bool], Chromium] = {}  # by what they reach, and whether they draw no frames
 
 
-def chromium(still: bool = True) -> Chromium:
-    """The browser of this process."""
-    if still not in _open:
-        _open[still] = Chromium(still)
-    return _open[still]
+def chromium(rules: str = LOOPBACK, *, still: bool = False) -> Chromium:
+    """The browser of this process that reaches what `rules` say."""
+    if (rules, still) not in opened:
+        opened[rules, still] = Chromium(rules, still)
+    return opened[rules, still]
 
 
 class BrowserBackend:
@@ -154,7 +163,7 @@ class BrowserBackend:
 
     def __init__(self, site: Site, session: Session) -> None:
         self._site, self._session = site, session
-        self._chromium = chromium()
+        self._chromium = chromium(still=True)
         self._context: BrowserContext | None = None
         self._tab: Page | None = None
         self._origin = ""
@@ -183,7 +192,7 @@ class BrowserBackend:
         return await self._run(self._press(view, key))
 
     async def show(self, view: View) -> None:
-        """As `Backend.show`.
+        """As `SiteBackend.show`.
 
         Raises:
             EnvironmentFailure: the page does not come back as it was.

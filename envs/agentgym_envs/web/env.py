@@ -25,7 +25,7 @@ from agentgym import (
 from agentgym.env import Snapshot
 
 from .accessibility import Control
-from .backend import Backend, View, is_address
+from .backend import Backend, SiteBackend, View, is_address
 from .site import Session, Site
 from .text import TextBackend
 
@@ -59,18 +59,8 @@ class Visit(msgspec.Struct, frozen=True):
     history: tuple[str, ...] = ()
 
 
-class WebEnvironment(AsyncEnvironment):
-    """Base of environments on sites of our own.
-
-    A state is returned to by loading the session's database, and then, with a browser, by opening the address and filling the
-    fields again.
-
-    Args:
-        backend: "text" (no browser: much faster) or "browser" (headless Chromium); they show the same.
-
-    Raises:
-        UserError: an unknown back end.
-    """
+class PageEnvironment(AsyncEnvironment):
+    """Base of all web environments: an agent on a page, and what it may do there."""
 
     instructions = (
         "You use a web site by tools. Each answer shows the page as text between <page> and </page>: controls have a number in "
@@ -78,40 +68,7 @@ class WebEnvironment(AsyncEnvironment):
     )
     max_turns = 24
     state: Visit
-    site: Site
-    session: Session | None = None
     _backend: Backend | None = None
-    _changes: int = -1
-
-    def __init__(self, backend: str = "text") -> None:
-        if backend not in BACKENDS:
-            raise UserError(f"there is no back end {backend!r}: use one of {', '.join(BACKENDS)}")
-        self.backend = backend
-
-    @abstractmethod
-    def visit(self, task: Task) -> Site:
-        """The site on which `task` is done."""
-
-    def begin(self, task: Task) -> Any:
-        """A new session on the site, at its first page."""
-        return self._begun(task)
-
-    async def _begun(self, task: Task) -> Sequence[Message]:
-        site = self.visit(task)
-        if self.session is None or self._backend is None or self._backend.broken or site is not self.site:
-            await self.aclose()
-            self.site, self.session = site, site.open()
-            self._backend = _backend(self.backend, site, self.session)
-        else:  # the same visitor without a past: a browser's context costs as much as ten actions
-            self.session.load(site.empty)
-        self.session.planted = self.planted(task)
-        self._changes = self.session.changes
-        self.state = Visit(await self._backend.goto("/"), Saved(self.session.key(), self.session.image()))
-        return system(self.instructions), user(f"{task.prompt}\n\n{self._seen()}")
-
-    def planted(self, task: Task) -> Mapping[str, str]:
-        """What others have put into the pages of this task, by place; nothing by default."""
-        return {}
 
     # ---- what the agent may do -----------------------------------------------------------------------------------------
 
@@ -122,7 +79,7 @@ class WebEnvironment(AsyncEnvironment):
         Args:
             address: A path such as /cart, with or without a query.
         """
-        if len(address) > LONGEST or not is_address(address):
+        if len(address) > LONGEST or not self._stays(address):
             raise ToolError("an address is a path on this site, such as /cart")
         return self._moved(await self._acting.goto(address))
 
@@ -133,8 +90,8 @@ class WebEnvironment(AsyncEnvironment):
         Args:
             element: Its number.
         """
-        control = self._control(element, "link", "button", "check", "radio", "text", "area")
-        if control.kind == "link" and not is_address(control.target):
+        control = self._control(element, "link", "button", "check", "radio", "text", "area", "point")
+        if control.kind == "link" and not self._stays(control.target):
             raise ToolError("this link leads away from the site")
         return self._moved(await self._acting.click(self.state.view, element))
 
@@ -242,17 +199,22 @@ class WebEnvironment(AsyncEnvironment):
             raise EnvironmentFailure("the site was closed in the middle of an episode")
         return self._backend
 
+    @abstractmethod
+    def _stays(self, address: str) -> bool:
+        """Whether this is an address where the agent may go."""
+
+    @abstractmethod
+    def _known(self) -> Saved:
+        """What the site knows now."""
+
     def _moved(self, view: View, history: tuple[str, ...] | None = None) -> str:
         """Take note of where an action led."""
-        old, session = self.state, self._session
-        server, scroll = old.server, old.scroll
-        if session.changes != self._changes:
-            self._changes, server = session.changes, Saved(session.key(), session.image())
+        old, scroll = self.state, self.state.scroll
         if view.page is not old.view.page and view.page != old.view.page:
             scroll = 0
         if history is None:
             history = (*old.history, old.view.address) if view.address != old.view.address else old.history
-        self.state = Visit(view, server, scroll, history)
+        self.state = msgspec.structs.replace(old, view=view, server=self._known(), scroll=scroll, history=history)
         return self._seen()
 
     def _seen(self) -> str:
@@ -271,12 +233,6 @@ class WebEnvironment(AsyncEnvironment):
 
     # ---- states ----------------------------------------------------------------------------------------------------------
 
-    @property
-    def _session(self) -> Session:
-        if self.session is None:
-            raise EnvironmentFailure("the site was closed in the middle of an episode")
-        return self.session
-
     def copy_state(self, state: Visit) -> Visit:
         """All in it is immutable."""
         return state
@@ -286,6 +242,70 @@ class WebEnvironment(AsyncEnvironment):
         s = self.state
         known = (self.task.id, s.view.address, sorted(s.view.fields.items()), s.view.focus, s.scroll, s.history, s.server.key)
         return hashlib.blake2b(msgspec.json.encode(known), digest_size=16).hexdigest()
+
+
+class WebEnvironment(PageEnvironment):
+    """Base of environments on sites of our own.
+
+    A state is returned to by loading the session's database, and then, with a browser, by opening the address and filling the
+    fields again.
+
+    Args:
+        backend: "text" (no browser: much faster) or "browser" (headless Chromium); they show the same.
+
+    Raises:
+        UserError: an unknown back end.
+    """
+
+    site: Site
+    session: Session | None = None
+    _backend: SiteBackend | None = None
+    _changes: int = -1
+
+    def __init__(self, backend: str = "text") -> None:
+        if backend not in BACKENDS:
+            raise UserError(f"there is no back end {backend!r}: use one of {', '.join(BACKENDS)}")
+        self.backend = backend
+
+    @abstractmethod
+    def visit(self, task: Task) -> Site:
+        """The site on which `task` is done."""
+
+    def begin(self, task: Task) -> Any:
+        """A new session on the site, at its first page."""
+        return self._begun(task)
+
+    async def _begun(self, task: Task) -> Sequence[Message]:
+        site = self.visit(task)
+        if self.session is None or self._backend is None or self._backend.broken or site is not self.site:
+            await self.aclose()
+            self.site, self.session = site, site.open()
+            self._backend = _backend(self.backend, site, self.session)
+        else:  # the same visitor without a past: a browser's context costs as much as ten actions
+            self.session.load(site.empty)
+        self.session.planted = self.planted(task)
+        self._changes = self.session.changes
+        self.state = Visit(await self._backend.goto("/"), Saved(self.session.key(), self.session.image()))
+        return system(self.instructions), user(f"{task.prompt}\n\n{self._seen()}")
+
+    def planted(self, task: Task) -> Mapping[str, str]:
+        """What others have put into the pages of this task, by place; nothing by default."""
+        return {}
+
+    def _stays(self, address: str) -> bool:
+        return is_address(address)
+
+    def _known(self) -> Saved:
+        if self._session.changes == self._changes:
+            return self.state.server
+        self._changes = self._session.changes
+        return Saved(self._session.key(), self._session.image())
+
+    @property
+    def _session(self) -> Session:
+        if self.session is None:
+            raise EnvironmentFailure("the site was closed in the middle of an episode")
+        return self.session
 
     async def arestore(self, snapshot: Snapshot) -> None:
         """Return to a state: the site's, then the page's.
@@ -299,7 +319,8 @@ class WebEnvironment(AsyncEnvironment):
         self._changes = session.changes
         if session.key() != self.state.server.key:
             raise EnvironmentFailure("a site did not come back as it was")
-        await self._acting.show(self.state.view)
+        assert self._backend is not None  # as long as there is a session
+        await self._backend.show(self.state.view)
 
     async def aclose(self) -> None:
         """End the session."""
@@ -311,7 +332,7 @@ class WebEnvironment(AsyncEnvironment):
             self.session = None
 
 
-def _backend(name: str, site: Site, session: Session) -> Backend:
+def _backend(name: str, site: Site, session: Session) -> SiteBackend:
     if name == "text":
         return TextBackend(site, session)
     from .browser import BrowserBackend  # Playwright is loaded by those alone who use it

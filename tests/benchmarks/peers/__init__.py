@@ -1,7 +1,7 @@
 """Other projects on the same episode: one module for each, run with the Python of that project's own environment.
 
 `python -m tests.benchmarks.peers.gem EPISODES`, in the root of the repository with the Python of `.venv-peers/gem`, prints its
-episodes per CPU-second last. Every module says what its project keeps of an episode, and checks that every answer is right.
+episodes per second last: of the processor for the add chain (`CHAIN`), of the clock where a browser does the work (`WEB`). Every module says what its project keeps of an episode, and checks that every answer is right.
 """
 
 import contextlib
@@ -10,11 +10,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 VENVS = ROOT / ".venv-peers"
-EPISODES = {"gem": 120_000, "skyrl_gym": 80_000, "verifiers": 1_500, "openenv": 3_000}  # a round takes two to five seconds
+CHAIN = {"gem": 120_000, "skyrl_gym": 80_000, "verifiers": 1_500, "openenv": 3_000}  # episodes of a round of two to five seconds
+WEB = {"browsergym_miniwob": 3, "miniwob_selenium": 50}
+EPISODES = CHAIN | WEB
 LIMIT = 120.0  # seconds for a round with its imports; a peer that takes longer hangs
 
 
@@ -22,12 +25,12 @@ class PeerFailed(Exception):
     """The peer crashed, hung, or printed no speed."""
 
 
-def installed() -> dict[str, float]:
-    """The peers whose environments are there, with no speed yet; says on stderr how to install the others."""
-    missing = [name for name in EPISODES if not (VENVS / name / "bin" / "python").exists()]
+def installed(names: Iterable[str]) -> dict[str, float]:
+    """Those of the peers whose environments are there, with no speed yet; says on stderr how to install the others."""
+    missing = [name for name in names if not (VENVS / name / "bin" / "python").exists()]
     if missing:
         print(f"Not installed, so not measured: {', '.join(missing)}. `make peers` installs them.", file=sys.stderr)
-    return {name: 0.0 for name in EPISODES if name not in missing}
+    return {name: 0.0 for name in names if name not in missing}
 
 
 def measure(name: str) -> float:
@@ -37,7 +40,7 @@ def measure(name: str) -> float:
         name: Of the peer's module and environment.
 
     Returns:
-        Episodes per CPU-second.
+        Episodes per second.
 
     Raises:
         PeerFailed: The last line that it wrote to stderr says why.
