@@ -1,0 +1,142 @@
+"""The list of episodes: filters, order, pages, and a search through what was said.
+
+All but that search reads the index `episodes_listed` alone, never the trees.
+"""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from agentgym_trajectories.store import Store
+
+PAGE = 100  # episodes
+SECONDS = 0.15  # of searching texts, before what was found is told
+EQUAL = ("env", "version", "split", "difficulty", "stop")
+RANGES = ("reward", "tokens", "turns", "errors", "seconds")
+FIELDS = ("id", "env", "version", "task", "sample", *EQUAL[2:], "success", *RANGES, "created")
+
+
+class WrongFilterError(ValueError):
+    """A filter that nobody can apply."""
+
+
+def conditions(asked: Mapping[str, str]) -> tuple[str, list[Any]]:
+    """SQL for the filters of a query, and its parameters.
+
+    Args:
+        asked: Any of `EQUAL`; ``success`` (1, 0); ``mistake`` (none, any, or a category); ``task`` (part of its id);
+            ``selection`` and ``pairs`` (names); ``tokens_min``, ``tokens_max`` and so on for `RANGES`.
+
+    Raises:
+        WrongFilterError: a number is none.
+    """
+    parts: list[str] = []
+    values: list[Any] = []
+
+    def add(sql: str, *parameters: Any) -> None:
+        parts.append(sql)
+        values.extend(parameters)
+
+    for name in EQUAL:
+        if name in asked:
+            add(f"{name} = ?", asked[name])
+    if asked.get("success"):
+        add("success = ?", number("success", asked["success"]))
+    if mistake := asked.get("mistake"):
+        if mistake in ("none", "any"):
+            add("errors = 0" if mistake == "none" else "errors > 0")
+        else:
+            add("id IN (SELECT episode FROM mistakes WHERE category = ?)", mistake)
+    if asked.get("task"):
+        add("instr(lower(task), lower(?))", asked["task"])
+    if selection := asked.get("selection"):
+        add("id IN (SELECT episode FROM selections WHERE name = ? AND reason = '')", selection)
+    if pairs := asked.get("pairs"):
+        kept = "FROM pairs WHERE name = ? AND dropped = ''"
+        add(f"id IN (SELECT chosen {kept} UNION SELECT rejected {kept})", pairs, pairs)
+    for name in RANGES:
+        for end, comparison in (("min", ">="), ("max", "<=")):
+            if asked.get(f"{name}_{end}"):
+                add(f"{name} {comparison} ?", number(f"{name}_{end}", asked[f"{name}_{end}"]))
+    return " AND ".join(parts) or "1", values
+
+
+def number(name: str, text: str) -> float:
+    """A number as it was asked for.
+
+    Raises:
+        WrongFilterError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise WrongFilterError(f"{name} is no number: {text!r}")
+    return value
+
+
+def order(asked: Mapping[str, str]) -> str:
+    """SQL for the order; the newest first unless something else is asked for."""
+    by = asked.get("sort", "")
+    column = by if by in (*RANGES, "task", "version") else "id"
+    return f"{column} {'ASC' if asked.get('up') else 'DESC'}, id DESC"
+
+
+def page(store: Store, asked: Mapping[str, str]) -> dict[str, Any]:
+    """What the filters leave: how many, how good, and one page of them from ``from`` on."""
+    where, values = conditions(asked)
+    totals = f"SELECT count(*), avg(success), avg(reward), coalesce(sum(tokens), 0) FROM episodes WHERE {where}"
+    total = dict(zip(("total", "success", "reward", "tokens"), store.query(totals, *values)[0], strict=True))
+    start = int(number("from", asked.get("from", "0")))
+    ids = f"SELECT id FROM episodes WHERE {where} ORDER BY {order(asked)} LIMIT {PAGE} OFFSET ?"
+    return total | {"rows": rows(store, [i for (i,) in store.query(ids, *values, start)])}
+
+
+def rows(store: Store, ids: list[int]) -> list[dict[str, Any]]:
+    """Lines of the list for these episodes, with the beginning of their task."""
+    prompt = "CASE WHEN json_valid(task_json) THEN substr(json_extract(task_json, '$.prompt'), 1, 160) END"
+    found = store.query(f"SELECT {', '.join(FIELDS)}, {prompt} FROM episodes WHERE id IN (SELECT value FROM json_each(?))", json.dumps(ids))
+    known = {row[0]: dict(zip((*FIELDS, "prompt"), row, strict=True)) for row in found}
+    return [known[i] for i in ids]
+
+
+def search(store: Store, asked: Mapping[str, str]) -> dict[str, Any]:
+    """Go through what was said in the episodes that the filters leave, for a short while.
+
+    Args:
+        store: Where.
+        asked: The filters; ``text``, what to look for, whatever its case; ``from``, how many were looked at before.
+
+    Returns:
+        ``rows`` found, ``next`` (how many were looked at now) of ``of``.
+    """
+    where, values = conditions(asked)
+    ids = [i for (i,) in store.query(f"SELECT id FROM episodes WHERE {where} ORDER BY {order(asked)}", *values)]
+    # As it stands in JSON; `LIKE` takes both cases of ASCII letters.
+    wanted = json.dumps(asked.get("text", ""), ensure_ascii=False)[1:-1]
+    for special in "\\%_":
+        wanted = wanted.replace(special, "\\" + special)
+    said = "(nodes LIKE ? ESCAPE '\\' OR task_json LIKE ? ESCAPE '\\')"
+    query = f"SELECT id FROM episodes WHERE id IN (SELECT value FROM json_each(?)) AND {said}"
+    at, found, until = int(number("from", asked.get("from", "0"))), [], time.monotonic() + SECONDS
+    while at < len(ids) and len(found) < PAGE and time.monotonic() < until:
+        chunk = ids[at : at + 50]
+        matching = {i for (i,) in store.query(query, json.dumps(chunk), f"%{wanted}%", f"%{wanted}%")}
+        found += [i for i in chunk if i in matching]
+        at += len(chunk)
+    return {"rows": rows(store, found), "next": at, "of": len(ids)}
+
+
+def facets(store: Store) -> dict[str, Any]:
+    """What there is to filter by, each with its number of episodes."""
+    found: dict[str, Any] = {}
+    for name in EQUAL:
+        found[name] = store.query(f"SELECT {name}, count(*) FROM episodes GROUP BY 1 ORDER BY min(id)")
+    found["mistake"] = store.query("SELECT category, count(*) FROM mistakes GROUP BY 1 ORDER BY 2 DESC")
+    found["selection"] = store.query("SELECT name, count(DISTINCT episode) FROM selections WHERE reason = '' GROUP BY 1")
+    found["pairs"] = store.query("SELECT name, sum(dropped = '') FROM pairs GROUP BY 1")
+    found["failures"] = store.query("SELECT kind, count(*) FROM failures GROUP BY 1 ORDER BY 2 DESC")
+    return found
