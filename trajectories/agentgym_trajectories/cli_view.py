@@ -46,6 +46,7 @@ def view(
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(("127.0.0.1", port))
+        listening.listen()
     except OSError as error:
         raise UserError(f"port {port} cannot be listened on ({error.strerror}): choose another --port") from error
     shown = Run(run, tokenizer)

@@ -64,6 +64,12 @@ ag.outcome = (success) =>
     ? ag.badge("none", "–", "nobody judged it")
     : success ? ag.badge("good", "✓", "solved") : ag.badge("bad", "✗", "not solved");
 
+/** Who played: the policy, and the search that it was part of. */
+ag.policy = (version) => {
+  const [policy, search] = version.split("+");
+  return [ag.el("span", { class: "version", title: version }, policy), search ? ag.badge("search", search.split("/")[0], version) : null];
+};
+
 ag.failed = (error) => ag.el("p", { class: "failed", role: "alert" }, `${error.message ?? error}`);
 
 /** Wait until nothing was asked for so many milliseconds, then do it once. */

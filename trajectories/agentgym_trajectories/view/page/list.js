@@ -27,8 +27,9 @@ ag.List = class {
   async turnTo(part) {
     this.part = part;
     this.filters = {};
+    const asked = this.ask();
     this.build(await ag.get(`${part}/facets`));
-    await this.ask();
+    await asked;
   }
 
   build(facets) {
@@ -62,6 +63,7 @@ ag.List = class {
       ag.button("Clear", "Take all filters away", () => { this.controls.reset(); this.read(); }, "quiet"),
     ].filter(Boolean));
     this.failures = (facets.failures ?? []).reduce((sum, [, n]) => sum + n, 0);
+    if (this.found) this.tell(this.found);
   }
 
   /** Something new was written: show it, and keep what is chosen and filled in. */
@@ -99,7 +101,7 @@ ag.List = class {
       if (asked !== this.asked) return null;
       this.pages = new Map([[first, found.rows]]);
       this.total = found.total;
-      this.tell(found);
+      this.tell((this.found = found));
     } catch (error) {
       this.pages = new Map();
       this.total = 0;
@@ -184,7 +186,7 @@ ag.List = class {
     const made = ag.el("div", { class: "row", role: "option", data: { id: row.id }, "aria-selected": String(row.id === this.chosen), on: { click: () => this.choose(index) } },
       ag.el("div", { class: "first" }, ag.outcome(row.success), ag.el("b", {}, row.task), row.sample ? ag.el("span", { class: "dim" }, `#${row.sample}`) : null,
         ag.el("span", { class: "grow" }), row.errors ? ag.badge("warn", `${row.errors} ⚠`, ag.plural(row.errors, "mistake")) : null, ag.el("span", { class: "number" }, ag.real(row.reward, 2))),
-      ag.el("div", { class: "second" }, ag.el("span", { class: "version", title: row.version }, row.version), ag.el("span", {}, `${row.turns} turns`),
+      ag.el("div", { class: "second" }, ...ag.policy(row.version), ag.el("span", {}, `${row.turns} turns`),
         row.tokens ? ag.el("span", {}, `${ag.count(row.tokens)} tok`) : null, ag.el("span", { class: "prompt" }, row.prompt ?? "")));
     made.style.transform = `translateY(${index * ag.ROW}px)`;
     return made;

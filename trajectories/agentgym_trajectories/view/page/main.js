@@ -75,7 +75,7 @@ ag.Pane = class {
     const made = await this.make(same);
     if (this.asked !== asked) return;
     this.turns = made.turns;
-    this.body.className = `body ${this.view}`;
+    this.body.className = `body shows-${this.view}`;
     this.body.replaceChildren(made.element);
     this.body.scrollTop = 0;
   }

@@ -3,6 +3,7 @@
 
 ag.ACROSS = 168; // pixels between an action and the next
 ag.DOWN = 24; // pixels between paths
+ag.CLEAR = 0.85; // of their size, at which labels can be read
 
 ag.TreeView = class {
   /** `episode` has a tree; `open(leaf)` shows the path to an action. */
@@ -82,7 +83,7 @@ ag.TreeView = class {
     this.canvas.width = w * this.ratio;
     this.canvas.height = h * this.ratio;
     if (this.scale) this.draw();
-    else this.fit(0.45);
+    else this.fit(ag.CLEAR);
   }
 
   /** See all of it, unless it would be smaller than `least`: then its beginning, or where the chosen path is. */
@@ -103,7 +104,7 @@ ag.TreeView = class {
     const c = this.canvas.getContext("2d");
     const look = getComputedStyle(document.documentElement);
     const colour = (name) => look.getPropertyValue(`--${name}`).trim();
-    const ink = { line: colour("line"), text: colour("text"), dim: colour("dim"), path: colour("accent"), good: colour("good"), bad: colour("bad"), back: colour("back"), none: colour("none") };
+    const ink = { line: colour("edge"), text: colour("text"), dim: colour("dim"), path: colour("accent"), good: colour("good"), bad: colour("bad"), back: colour("back"), none: colour("none") };
     c.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     c.clearRect(0, 0, this.canvas.clientWidth, this.canvas.clientHeight);
     c.translate(this.left, this.top);
@@ -262,7 +263,7 @@ ag.TreeView = class {
     if (!this.y.has(this.at)) this.at = this.tree.roots[0];
     this.place();
     if (!this.y.has(this.at)) this.at = this.tree.roots[0];
-    this.fit(0.45);
+    this.fit(ag.CLEAR);
   }
 
   /** Select an action, unfold what hides it, and bring it into sight. */
