@@ -86,13 +86,25 @@ def order(asked: Mapping[str, str]) -> str:
 
 
 def page(store: Store, asked: Mapping[str, str]) -> dict[str, Any]:
-    """What the filters leave: how many, how good, and one page of them from ``from`` on."""
+    """What the filters leave: how many, how good, and one page of them from ``from`` on, or the page of the episode ``at``.
+
+    Returns:
+        ``total``, mean ``success`` and ``reward``, ``tokens`` in all; ``rows``, of which the first is number ``start``, and the
+        ``index`` of the episode that was asked for, -1 where the filters leave it out.
+    """
     where, values = conditions(asked)
     totals = f"SELECT count(*), avg(success), avg(reward), coalesce(sum(tokens), 0) FROM episodes WHERE {where}"
     total = dict(zip(("total", "success", "reward", "tokens"), store.query(totals, *values)[0], strict=True))
-    start = int(number("from", asked.get("from", "0")))
-    ids = f"SELECT id FROM episodes WHERE {where} ORDER BY {order(asked)} LIMIT {PAGE} OFFSET ?"
-    return total | {"rows": rows(store, [i for (i,) in store.query(ids, *values, start)])}
+    query = f"SELECT id FROM episodes WHERE {where} ORDER BY {order(asked)}"
+    start, index = int(number("from", asked.get("from", "0"))), -1
+    if asked.get("at"):
+        ids, wanted = [i for (i,) in store.query(query, *values)], int(number("at", asked["at"]))
+        index = ids.index(wanted) if wanted in ids else -1
+        start = max(index, 0) // PAGE * PAGE
+        ids = ids[start : start + PAGE]
+    else:
+        ids = [i for (i,) in store.query(f"{query} LIMIT {PAGE} OFFSET ?", *values, start)]
+    return total | {"rows": rows(store, ids), "start": start, "index": index}
 
 
 def rows(store: Store, ids: list[int]) -> list[dict[str, Any]]:
@@ -122,11 +134,13 @@ def search(store: Store, asked: Mapping[str, str]) -> dict[str, Any]:
     said = "(nodes LIKE ? ESCAPE '\\' OR task_json LIKE ? ESCAPE '\\')"
     query = f"SELECT id FROM episodes WHERE id IN (SELECT value FROM json_each(?)) AND {said}"
     at, found, until = int(number("from", asked.get("from", "0"))), [], time.monotonic() + SECONDS
-    while at < len(ids) and len(found) < PAGE and time.monotonic() < until:
+    while at < len(ids) and len(found) < PAGE:
         chunk = ids[at : at + 50]
         matching = {i for (i,) in store.query(query, json.dumps(chunk), f"%{wanted}%", f"%{wanted}%")}
         found += [i for i in chunk if i in matching]
         at += len(chunk)
+        if time.monotonic() > until:
+            break
     return {"rows": rows(store, found), "next": at, "of": len(ids)}
 
 

@@ -117,7 +117,7 @@ ag.rewards = (tree, path, said) => {
   const cell = (x) => ag.el("td", { class: x > 0 ? "up" : x < 0 ? "down" : "dim" }, x === null || x === undefined ? "" : ag.real(x));
   const sum = (name) => acted.reduce((s, i) => s + (said[i].rewards[name] ?? 0), 0);
   const parts = names.map((name) => ag.el("span", { class: "part" }, `${name} `, ag.el("b", { class: sum(name) > 0 ? "up" : sum(name) < 0 ? "down" : "" }, ag.real(sum(name)))));
-  const line = [ag.el("span", {}, "Reward "), ag.el("b", { class: total > 0 ? "up" : "down" }, ag.real(total)), ...parts];
+  const line = [ag.el("span", {}, "Reward "), ag.el("b", { class: total > 0 ? "up" : "down" }, ag.real(total)), ...parts.flatMap((p) => [" ", p])];
   return ag.fold(line, () => ag.el("table", { class: "rewards" },
     ag.el("tr", {}, ag.el("th", {}, "turn"), ...names.map((name) => ag.el("th", {}, name)), ag.el("th", {}, "reward")),
     ...acted.map((i, k) => ag.el("tr", {}, ag.el("td", {}, `${k + 1}`), ...names.map((name) => cell(said[i].rewards[name])), cell(n.reward[i]))),

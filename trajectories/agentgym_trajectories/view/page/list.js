@@ -76,7 +76,15 @@ ag.List = class {
       if (open) this.controls.querySelector("details").open = true;
       for (const [name, value] of Object.entries(given)) if (this.controls.elements[name]) this.controls.elements[name].value = value;
     }
-    await this.ask();
+    await this.ask(this.index >= 0);
+  }
+
+  /** Choose an episode that was named from elsewhere. */
+  async follow(id) {
+    this.chosen = id;
+    this.settle();
+    if (this.index >= 0) this.draw();
+    else await this.ask(true);
   }
 
   read() {
@@ -90,17 +98,18 @@ ag.List = class {
 
   // ---- rows ------------------------------------------------------------------------------------------------------------------
 
-  /** Ask again, from the beginning; what is in sight stays until the answer comes. */
-  async ask() {
+  /** Ask again; what is in sight stays until the answer comes. `follow`: stay with the episode that is chosen, wherever it is now. */
+  async ask(follow = false) {
     const asked = ++this.asked;
     this.began = performance.now();
     try {
       if (this.filters.text && !ag.exported) return await this.search(asked);
       const first = Math.floor(this.scroller.scrollTop / ag.ROW / ag.PAGE);
-      const found = await this.page(first);
+      const found = await this.page(first, follow ? this.chosen : null);
       if (asked !== this.asked) return null;
-      this.pages = new Map([[first, found.rows]]);
+      this.pages = new Map([[found.start / ag.PAGE, found.rows]]);
       this.total = found.total;
+      if (follow && found.index >= 0) return this.reach(found);
       this.tell((this.found = found));
     } catch (error) {
       this.pages = new Map();
@@ -111,8 +120,21 @@ ag.List = class {
     return this.draw();
   }
 
-  page(number) {
-    return ag.exported ? ag.sift(this.part, this.filters, number) : ag.get(`${this.part}/list`, { ...this.filters, from: number * ag.PAGE });
+  page(number, at = null) {
+    const asked = { ...this.filters, from: number * ag.PAGE, at };
+    return ag.exported ? ag.sift(this.part, asked) : ag.get(`${this.part}/list`, asked);
+  }
+
+  /** Show the chosen episode where it is now, at the same height if it was in sight. */
+  reach(found) {
+    const height = this.index >= 0 ? this.index * ag.ROW - this.scroller.scrollTop : -1;
+    const inside = height >= 0 && height < this.scroller.clientHeight;
+    this.index = found.index;
+    this.tell((this.found = found));
+    this.sizer.style.height = `${this.total * ag.ROW}px`;
+    const top = this.index * ag.ROW;
+    if (this.scroller.scrollTop > 0 || !inside) this.scroller.scrollTop = top - (inside ? height : this.scroller.clientHeight / 3);
+    this.draw();
   }
 
   /** Look through the texts, piece by piece, and show what was found so far. */
@@ -213,7 +235,7 @@ ag.List = class {
 };
 
 /** What the server does for the list, over all rows of an export. */
-ag.sift = async (part, asked, number) => {
+ag.sift = async (part, asked) => {
   const all = (await ag.get(`${part}/list`)).rows;
   const text = (asked.text ?? "").toLowerCase();
   const kept = all.filter((row) =>
@@ -227,9 +249,11 @@ ag.sift = async (part, asked, number) => {
   const by = asked.sort || "id";
   const way = asked.up ? 1 : -1;
   kept.sort((a, b) => way * (a[by] < b[by] ? -1 : a[by] > b[by] ? 1 : 0) || b.id - a.id);
+  const index = asked.at ? kept.findIndex((row) => row.id === asked.at) : -1;
+  const start = asked.at ? Math.floor(Math.max(0, index) / ag.PAGE) * ag.PAGE : asked.from ?? 0;
   const sum = (name) => kept.reduce((total, row) => total + (row[name] ?? 0), 0);
   return {
     total: kept.length, success: kept.length ? sum("success") / kept.length : null, reward: kept.length ? sum("reward") / kept.length : null,
-    tokens: sum("tokens"), rows: kept.slice(number * ag.PAGE, (number + 1) * ag.PAGE),
+    tokens: sum("tokens"), index, start, rows: kept.slice(start, start + ag.PAGE),
   };
 };

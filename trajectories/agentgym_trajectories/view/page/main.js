@@ -137,11 +137,7 @@ ag.show = async () => {
   document.body.classList.toggle("compared", Boolean(beside));
   if (!main) return ag.panes.replaceChildren(ag.el("p", { class: "empty" }, "Choose an episode: j and k go through the list, ? shows all keys."));
   if (ag.list.part !== main.part) await ag.turnTo(main.part);
-  if (ag.list.chosen !== main.id) {
-    ag.list.chosen = main.id;
-    ag.list.settle();
-    ag.list.draw();
-  }
+  if (ag.list.chosen !== main.id) await ag.list.follow(main.id);
   ag.panes.replaceChildren(...(beside ? [ag.left.element] : []), ag.right.element);
   if (beside) await ag.left.show({ ...beside, view: ag.left.target?.id === beside.id ? ag.left.view : main.view });
   return ag.right.show(main, beside && ag.left.view === "conversation" ? ag.left.turns : undefined);
