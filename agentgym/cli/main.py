@@ -27,9 +27,11 @@ _ORDER = (
     "select",
     "pairs",
     "export",
+    "view",
     "model",
     "train",
     "eval",
+    "report",
     "demo",
 )  # installed metadata lose their order
 

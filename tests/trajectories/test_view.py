@@ -123,7 +123,13 @@ def test_pages_and_orders_give_every_episode_once(store: Store, monkeypatch: pyt
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("customer 17:", [18]), ('"status":"sent","turn":2', range(1, COUNT + 1)), ("order_id=O17", []), ("100%", []), ("A room.", [COUNT + 1])],
+    [
+        ("customer 17:", [18]),
+        ('"status":"sent","turn":2', range(1, COUNT + 1)),
+        ("order_id=O17", []),
+        ("100%", []),
+        ("A room.", [COUNT + 1]),
+    ],
 )
 def test_a_search_finds_what_was_said(store: Store, text: str, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "SECONDS", 0.0)  # stops after every piece that it looked at
@@ -138,7 +144,10 @@ def test_a_search_finds_what_was_said(store: Store, text: str, expected: Any, mo
 
 def test_lists_read_an_index_and_never_the_trees(store: Store) -> None:
     where, values = listing.conditions({"env": "x", "tokens_min": "3", "task": "t", "success": "1"})
-    for query in (f"SELECT count(*), avg(reward) FROM episodes WHERE {where}", f"SELECT id FROM episodes WHERE {where} ORDER BY tokens"):
+    for query in (
+        f"SELECT count(*), avg(reward) FROM episodes WHERE {where}",
+        f"SELECT id FROM episodes WHERE {where} ORDER BY tokens",
+    ):
         plan = " ".join(str(row) for row in store.query("EXPLAIN QUERY PLAN " + query, *values))
         assert "COVERING INDEX episodes_listed" in plan, plan
 
@@ -202,9 +211,14 @@ def test_tokens_are_spelt_by_the_tokenizer_that_has_their_vocabulary(tmp_path: P
 
 def _tokenizer(text: str) -> tokenizers.Tokenizer:
     made = tokenizers.Tokenizer(tokenizers.models.BPE())
-    made.pre_tokenizer, made.decoder = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False), tokenizers.decoders.ByteLevel()
+    made.pre_tokenizer, made.decoder = (
+        tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False),
+        tokenizers.decoders.ByteLevel(),
+    )
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    made.train_from_iterator([text] * 3, tokenizers.trainers.BpeTrainer(vocab_size=280, initial_alphabet=alphabet, show_progress=False))
+    made.train_from_iterator(
+        [text] * 3, tokenizers.trainers.BpeTrainer(vocab_size=280, initial_alphabet=alphabet, show_progress=False)
+    )
     return made
 
 
@@ -295,7 +309,7 @@ def test_tokens_with_what_an_update_saw(tmp_path: Path) -> None:
 
 
 DAMAGE = {
-    "no JSON": b"[{\"id\": 0, \"par",
+    "no JSON": b'[{"id": 0, "par',
     "no UTF-8": b'[{"id":0,"parent":-1,"kind":"observation","messages":[{"role":"user","content":"a\xff\xfe\xed\xa0\x80z"}]}]',
     "half a character": b'[{"id":0,"parent":-1,"kind":"observation","messages":[{"role":"user","content":"\\ud800"}]}]',
     "another shape": b'[{"id":"zero"}]',
@@ -309,7 +323,9 @@ def test_damaged_records_are_shown_as_they_are(tmp_path: Path, kind: str) -> Non
         for number in range(3):
             store.add(played(number))
     with sqlite3.connect(tmp_path / FILE) as plain:
-        plain.execute("UPDATE episodes SET nodes = CAST(? AS TEXT), task = CAST(? AS TEXT) WHERE id = 2", (DAMAGE[kind], b"t\xff"))
+        plain.execute(
+            "UPDATE episodes SET nodes = CAST(? AS TEXT), task = CAST(? AS TEXT) WHERE id = 2", (DAMAGE[kind], b"t\xff")
+        )
     plain.close()
     with Store(tmp_path, lenient=True) as store:
         rows = listing.page(store, {})["rows"]
@@ -378,7 +394,9 @@ START = "from agentgym_trajectories.cli_view import view; import typer; typer.ru
 
 
 def test_the_command_serves_until_it_is_interrupted(folder: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", START, str(folder), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, str(folder), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     address = json.loads(process.stdout.readline())["address"]
     assert json.loads(answer(address, "/api/run")[1])["name"] == folder.name

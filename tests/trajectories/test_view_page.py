@@ -175,7 +175,9 @@ def test_tokens_are_coloured_by_what_is_known_of_them(page: Page, tmp_path: Path
     (tmp_path / "tokens").mkdir()
     advantages = np.linspace(-1, 1, 40)
     new = np.array(episode.nodes[1].logprobs + episode.nodes[3].logprobs) + 0.5
-    np.savez_compressed(tmp_path / "tokens/update-3.npz", episode=[1, 1], node=[1, 3], tokens=[20, 20], advantages=advantages, new=new)
+    np.savez_compressed(
+        tmp_path / "tokens/update-3.npz", episode=[1, 1], node=[1, 3], tokens=[20, 20], advantages=advantages, new=new
+    )
     with served(tmp_path) as address:
         ready(page, address)
         open_episode(page, 1, "tokens")
@@ -223,7 +225,9 @@ def test_a_tree_is_walked_and_its_pairs_are_compared(page: Page, address: str, f
     canvas = "document.querySelector('canvas').dataset"
     until(lambda: page.evaluate(f"{canvas}.nodes") == "300")
     assert 0 < int(page.evaluate(f"{canvas}.drawn")) < 300  # what is out of sight is not drawn
-    assert f"{best.reward:.3f}".rstrip("0") in page.inner_text(".side .facts")  # it begins at the end of the path that earned most
+    assert f"{best.reward:.3f}".rstrip("0") in page.inner_text(
+        ".side .facts"
+    )  # it begins at the end of the path that earned most
     page.focus("canvas")
     page.keyboard.press("ArrowLeft")
     above = tree.before(best.leaf)
@@ -359,7 +363,9 @@ def hostile() -> Episode:
     acted.visits, acted.value = 3, 0.5
     seen = episode.add(acted.id, "observation", (Message("tool", EVIL, (), EVIL, EVIL),), token_ids=[3])
     for success in (True, False):
-        end = episode.add(seen.id, "action", (Message("assistant", EVIL, malformed=EVIL),), reward=float(success), success=success)
+        end = episode.add(
+            seen.id, "action", (Message("assistant", EVIL, malformed=EVIL),), reward=float(success), success=success
+        )
         end.end, end.rewards = StopReason.TERMINATED, {EVIL: 1.0}
     return episode
 
@@ -416,6 +422,7 @@ def test_ten_megabytes_hold_nothing_up(page: Page, tmp_path: Path) -> None:
         until(lambda: page.inner_text(".message.tool .more .dim >> nth=0").strip() == f"40,000 of {len(long):,}")
         shown = page.evaluate("document.querySelector('.message.tool .text').textContent")
         assert shown.startswith(long[:40_000])
+        page.goto("about:blank")  # it would miss its server
     run = Run(tmp_path)
     write(run, tmp_path / "out", 1)
     run.close()
@@ -430,7 +437,9 @@ def test_broken_text_harms_nobody(page: Page, tmp_path: Path) -> None:
             store.add(played(number))
     broken = b'[{"id":0,"parent":-1,"kind":"observation","messages":[{"role":"user","content":"a\xff\xfez"}]}, {"id":1,"parent":0,"kind":"action","messages":[{"role":"assistant","content":"\xc3("}]}]'
     with sqlite3.connect(tmp_path / FILE) as plain:
-        plain.execute("UPDATE episodes SET nodes = CAST(? AS TEXT), task = CAST(? AS TEXT) WHERE id = 1", (broken, b"\xf0\x9f task"))
+        plain.execute(
+            "UPDATE episodes SET nodes = CAST(? AS TEXT), task = CAST(? AS TEXT) WHERE id = 1", (broken, b"\xf0\x9f task")
+        )
         plain.execute("UPDATE episodes SET nodes = CAST(? AS TEXT) WHERE id = 2", (b'[{"messages":[{"content":"\\ud800<b>\xff',))
     plain.close()
     with served(tmp_path) as address:

@@ -34,7 +34,9 @@ def played(number: int, turns: int = 4, text: str = "Please look after my order.
     parent = episode.add(-1, "observation", (Message("system", "Help people."), user(task.prompt))).id
     for turn in range(turns):
         last = turn == turns - 1
-        action = assistant("Done.") if last else assistant("", call("get_order", order_id=f"O{number}", turn=turn), thinking="Hm.")
+        action = (
+            assistant("Done.") if last else assistant("", call("get_order", order_id=f"O{number}", turn=turn), thinking="Hm.")
+        )
         parent = episode.add(parent, "action", (action,), token_ids=[rng.randrange(500) for _ in range(20)], reward=0.0).id
         node = episode.nodes[parent]
         node.logprobs, node.state_key = [-rng.random() for _ in range(20)], f"s{turn}"

@@ -1,4 +1,4 @@
-"""What one episode holds, in pieces that a page can bear: its tree in outline, some turns, some tokens, a piece of a long text."""
+"""What one episode holds, in pieces that a page can bear: its outline, some turns, some tokens, a piece of a text."""
 
 import functools
 from collections.abc import Iterable
@@ -36,14 +36,14 @@ def episode_of(store: Store, row: int) -> Episode:
 
 
 def outline(store: Store, row: int) -> dict[str, Any]:
-    """All but what was said, or a damaged record as it stands: the episode's key, its tree in columns, its pairs, its selections, other attempts at its task."""
+    """All but what was said: key, tree, pairs, selections, other attempts at the task; a damaged record as it stands."""
     try:
         episode = episode_of(store, row)
     except BrokenError as error:
         return _broken(store, row, error)
     keys = ("chosen", "chosen_leaf", "rejected", "rejected_leaf", "first", "margin", "confidence", "method", "reason", "dropped")
     pairs = store.query(f"SELECT name, {', '.join(keys)} FROM pairs WHERE chosen = ?1 OR rejected = ?1", row)
-    others = "SELECT id, version, sample, success, reward FROM episodes WHERE env = ? AND task = ? AND id != ? ORDER BY id LIMIT 200"
+    others = "SELECT id, version, sample, success, reward FROM episodes WHERE env = ? AND task = ? AND id != ? LIMIT 200"
     ((created,),) = store.query("SELECT created FROM episodes WHERE id = ?", row)
     about = {name: getattr(episode, name) for name in ("id", "env", "env_args", "sample", "version", "seconds", "drift")}
     return about | {
@@ -89,7 +89,7 @@ def turns(store: Store, row: int, ids: Iterable[int] | None = None, longest: int
 
 
 def tokens(store: Store, spelling: Spelling, row: int, ids: Iterable[int] | None = None) -> dict[int, Any]:
-    """The tokens of some nodes, or of all: ids, texts, logprobs, and what the update that learnt from it saw, where it is known."""
+    """The tokens of some nodes, or of all: ids, texts, logprobs, and what the update that learnt from it saw."""
     episode = episode_of(store, row)
     tokenizer, dump = spelling.of(episode.vocabulary), dump_of(store.path, episode.version)
     seen = numbers(dump, episode) if dump else {}

@@ -1,4 +1,4 @@
-"""The page as files to share: its own scripts, and the data as scripts too, for a page that is opened from a disk may load nothing else."""
+"""The page as files to share: its own scripts, and the data as scripts too: opened from a disk, it may load nothing else."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from . import content, listing
 from .run import Run, overview
 from .server import PAGE, POLICY, SCRIPTS
 
-# Where it is opened from a disk, "self" is nobody; `file:` is these files, and others on the reader's disk that only they could name.
+# Opened from a disk, "self" is nobody: `file:` is these files.
 ALLOWED = POLICY.format(kinds="script-src 'self' file:; style-src 'self' file:")
 
 

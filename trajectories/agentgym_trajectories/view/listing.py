@@ -16,6 +16,13 @@ SECONDS = 0.15  # of searching texts, before what was found is told
 EQUAL = ("env", "version", "split", "difficulty", "stop")
 RANGES = ("reward", "tokens", "turns", "errors", "seconds")
 FIELDS = ("id", "env", "version", "task", "sample", *EQUAL[2:], "success", *RANGES, "created")
+NAMED = {
+    "mistake": "id IN (SELECT episode FROM mistakes WHERE category = ?)",
+    "task": "instr(lower(task), lower(?))",
+    "selection": "id IN (SELECT episode FROM selections WHERE name = ? AND reason = '')",
+    "pairs": """id IN (SELECT value FROM (SELECT chosen value, name, dropped FROM pairs UNION ALL
+                       SELECT rejected, name, dropped FROM pairs) WHERE name = ? AND dropped = '')""",
+}
 
 
 class WrongFilterError(ValueError):
@@ -32,35 +39,18 @@ def conditions(asked: Mapping[str, str]) -> tuple[str, list[Any]]:
     Raises:
         WrongFilterError: a number is none.
     """
-    parts: list[str] = []
-    values: list[Any] = []
-
-    def add(sql: str, *parameters: Any) -> None:
-        parts.append(sql)
-        values.extend(parameters)
-
-    for name in EQUAL:
-        if name in asked:
-            add(f"{name} = ?", asked[name])
+    tests: dict[str, tuple[str, Any]] = {name: (f"{name} = ?", asked[name]) for name in EQUAL if name in asked}
+    tests |= {name: (sql, asked[name]) for name, sql in NAMED.items() if asked.get(name)}
     if asked.get("success"):
-        add("success = ?", number("success", asked["success"]))
-    if mistake := asked.get("mistake"):
-        if mistake in ("none", "any"):
-            add("errors = 0" if mistake == "none" else "errors > 0")
-        else:
-            add("id IN (SELECT episode FROM mistakes WHERE category = ?)", mistake)
-    if asked.get("task"):
-        add("instr(lower(task), lower(?))", asked["task"])
-    if selection := asked.get("selection"):
-        add("id IN (SELECT episode FROM selections WHERE name = ? AND reason = '')", selection)
-    if pairs := asked.get("pairs"):
-        kept = "FROM pairs WHERE name = ? AND dropped = ''"
-        add(f"id IN (SELECT chosen {kept} UNION SELECT rejected {kept})", pairs, pairs)
+        tests["success"] = "success = ?", number("success", asked["success"])
+    if asked.get("mistake") in ("none", "any"):
+        tests["mistake"] = "(errors > 0) = ?", int(asked["mistake"] == "any")
     for name in RANGES:
         for end, comparison in (("min", ">="), ("max", "<=")):
             if asked.get(f"{name}_{end}"):
-                add(f"{name} {comparison} ?", number(f"{name}_{end}", asked[f"{name}_{end}"]))
-    return " AND ".join(parts) or "1", values
+                limit = number(f"{name}_{end}", asked[f"{name}_{end}"])
+                tests[f"{name}_{end}"] = f"{name} {comparison} ?", limit
+    return " AND ".join(sql for sql, _ in tests.values()) or "1", [value for _, value in tests.values()]
 
 
 def number(name: str, text: str) -> float:
@@ -110,7 +100,9 @@ def page(store: Store, asked: Mapping[str, str]) -> dict[str, Any]:
 def rows(store: Store, ids: list[int]) -> list[dict[str, Any]]:
     """Lines of the list for these episodes, with the beginning of their task."""
     prompt = "CASE WHEN json_valid(task_json) THEN substr(json_extract(task_json, '$.prompt'), 1, 160) END"
-    found = store.query(f"SELECT {', '.join(FIELDS)}, {prompt} FROM episodes WHERE id IN (SELECT value FROM json_each(?))", json.dumps(ids))
+    found = store.query(
+        f"SELECT {', '.join(FIELDS)}, {prompt} FROM episodes WHERE id IN (SELECT value FROM json_each(?))", json.dumps(ids)
+    )
     known = {row[0]: dict(zip((*FIELDS, "prompt"), row, strict=True)) for row in found}
     return [known[i] for i in ids]
 
@@ -133,7 +125,8 @@ def search(store: Store, asked: Mapping[str, str]) -> dict[str, Any]:
         wanted = wanted.replace(special, "\\" + special)
     said = "(nodes LIKE ? ESCAPE '\\' OR task_json LIKE ? ESCAPE '\\')"
     query = f"SELECT id FROM episodes WHERE id IN (SELECT value FROM json_each(?)) AND {said}"
-    at, found, until = int(number("from", asked.get("from", "0"))), [], time.monotonic() + SECONDS
+    at, until = int(number("from", asked.get("from", "0"))), time.monotonic() + SECONDS
+    found: list[int] = []
     while at < len(ids) and len(found) < PAGE:
         chunk = ids[at : at + 50]
         matching = {i for (i,) in store.query(query, json.dumps(chunk), f"%{wanted}%", f"%{wanted}%")}

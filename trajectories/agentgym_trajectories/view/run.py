@@ -1,11 +1,9 @@
 """The stores of a run: of a collection the one, of a loop that of each round, of a reinforcement learning its roll-outs."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-from agentgym import UserError
 from agentgym_trajectories.store import FILE, Store
 
 from .tokens import Spelling
@@ -41,8 +39,9 @@ class Run:
         for file in filter(Path.is_file, files):
             if file not in self._stores:
                 self._stores[file] = Store(file, lenient=True)
-        names = {file: self.name if single else str(file.parent.relative_to(self.path)) for file in self._stores}
-        return [(names[f].replace(".", self.name, 1) if names[f] == "." else names[f], self._stores[f]) for f in self._order(names)]
+        folders = {file: "." if single else str(file.parent.relative_to(self.path)) for file in self._stores}
+        ordered = sorted(self._stores, key=lambda file: natural(folders[file]))
+        return [(self.name if folders[file] == "." else folders[file], self._stores[file]) for file in ordered]
 
     def part(self, number: int) -> Store:
         """One of the stores.
@@ -56,9 +55,6 @@ class Run:
         """Close all stores."""
         for store in self._stores.values():
             store.close()
-
-    def _order(self, names: dict[Path, str]) -> list[Path]:
-        return sorted(names, key=lambda f: natural(names[f]))
 
 
 def overview(run: Run, live: bool) -> dict[str, Any]:

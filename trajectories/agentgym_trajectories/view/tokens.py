@@ -87,4 +87,3 @@ def numbers(file: Path, episode: Episode) -> dict[int, tuple[list[float | None],
         new, advantages = kept["new"], kept["advantages"]
         spans = {int(kept["node"][t]): slice(ends[t] - kept["tokens"][t], ends[t]) for t in mine}
     return {n: ([None if np.isnan(x) else x for x in new[s].tolist()], advantages[s].tolist()) for n, s in spans.items()}
-
