@@ -75,8 +75,7 @@ class Chat:
     @cached_property
     def vocabulary(self) -> str:
         """A hash of all tokens and their ids: ids recorded under one vocabulary mean nothing under another."""
-        entries = sorted(self.tokenizer.get_vocab().items())
-        return hashlib.blake2b(repr(entries).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        return vocabulary_of(self.tokenizer.get_vocab())
 
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, prompt: bool) -> str:
         """The template's text of a conversation; with `prompt`, up to where the assistant begins to write.
@@ -251,6 +250,11 @@ class Conversation:
         else:
             return None
         return rest if self._ended else end + rest
+
+
+def vocabulary_of(entries: Mapping[str, int]) -> str:
+    """A hash of all tokens and their ids."""
+    return hashlib.blake2b(repr(sorted(entries.items())).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def _control_tokens(tokenizer: Tokenizer) -> dict[str, int]:

@@ -28,9 +28,11 @@ _ORDER = (
     "pairs",
     "export",
     "serve",
+    "view",
     "model",
     "train",
     "eval",
+    "report",
     "demo",
 )  # installed metadata lose their order
 

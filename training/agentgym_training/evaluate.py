@@ -11,6 +11,7 @@ from agentgym import Failure
 from agentgym_trajectories import Episode, Trajectory
 
 RESAMPLES = 5_000
+DRAWS = 2**21  # at once
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,10 @@ def bootstrap(groups: list[list[float]], seed: int = 0) -> tuple[float, float]:
     if mean in (0.0, 1.0):
         width = 1.96**2 / (len(groups) + 1.96**2)
         return (0.0, width) if mean == 0 else (1 - width, 1.0)
-    drawn = np.random.default_rng(seed).integers(len(groups), size=(RESAMPLES, len(groups)))
-    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
+    rng, rows = np.random.default_rng(seed), max(1, DRAWS // len(groups))
+    means = np.empty(RESAMPLES)
+    for start in range(0, RESAMPLES, rows):  # some at a time: all draws over many tasks need gigabytes
+        part = means[start : start + rows]
+        drawn = rng.integers(len(groups), size=(len(part), len(groups)))
+        part[:] = sums[drawn].sum(1) / sizes[drawn].sum(1)
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))

@@ -1,10 +1,22 @@
 """Pictures of a run."""
 
 import json
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from agentgym_training.evaluate import Evaluation
+
+
+class Series(Protocol):
+    """A curve: points, and the ends of their intervals, which may be empty."""
+
+    name: str
+    x: list[float]
+    y: list[float]
+    low: list[float]
+    high: list[float]
 
 
 def before_and_after(before: Evaluation, after: Evaluation, metrics: Path, to: Path) -> None:
@@ -89,6 +101,38 @@ def rl_curves(metrics: Path, to: Path) -> None:
             axes.legend(frameon=False)
         axes.set(xlabel="sampled tokens", title=title)
     _save(figure, to)
+
+
+def curves(title: str, over: str, series: Sequence[Series]) -> bytes:
+    """Curves with their intervals as an SVG that can be read on light and dark ground.
+
+    Args:
+        title: Of the picture.
+        over: What the horizontal axis shows.
+        series: Of which points and interval ends are drawn.
+    """
+    import matplotlib
+
+    grey, colours = "#868d94", ("#3f9d73", "#d0694f", "#4f8fd0", "#a07fd0", "#c29a3a", "#5fb3b3")
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "agentgym", "font.family": "sans-serif"}):
+        figure = _figure(6.4, 3.4)
+        axes = figure.subplots()
+        for number, one in enumerate(series):
+            colour = colours[number % len(colours)]
+            axes.plot(one.x, one.y, color=colour, marker="o" if len(one.x) < 20 else "", markersize=4, label=one.name)
+            if one.low:
+                axes.fill_between(one.x, one.low, one.high, color=colour, alpha=0.18, linewidth=0)
+        if 1 < len(series) <= 8:
+            axes.legend(frameon=False, labelcolor=grey, fontsize=9)
+        axes.set_title(title, color=grey, fontsize=11)
+        axes.set_xlabel(over, color=grey)
+        axes.tick_params(colors=grey)
+        axes.grid(visible=True, color=grey, alpha=0.2)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        written = BytesIO()
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
+    return written.getvalue()
 
 
 def _lines(metrics: Path) -> list[dict[str, float]]:

@@ -11,6 +11,7 @@ of power may cost the last moments, never the file.
 import functools
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from agentgym_trajectories.pairs import Pair
 from agentgym_trajectories.tree import Episode, Node, Trajectory
 
 FILE = "episodes.db"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE toolsets (id INTEGER PRIMARY KEY, schemas TEXT NOT NULL UNIQUE);
 CREATE TABLE episodes (
@@ -68,6 +69,19 @@ UPDATE sqlite_schema SET sql = replace(replace(
     sql, 'success INTEGER NOT NULL', 'success INTEGER'), 'reward REAL NOT NULL', 'reward REAL') WHERE name = 'episodes';
 PRAGMA writable_schema = RESET
 """
+# What lists and reports ask for lies together, apart from the trees: 50,000 episodes are filtered in milliseconds.
+_SCHEMA_4 = """
+CREATE INDEX episodes_listed ON episodes (
+    env, version, task, sample, split, difficulty, success, reward, stop, turns, tokens, errors, seconds, created);
+CREATE TABLE mistakes (
+    category TEXT NOT NULL, episode INTEGER NOT NULL REFERENCES episodes, count INTEGER NOT NULL,
+    PRIMARY KEY (category, episode)
+) WITHOUT ROWID;
+INSERT INTO mistakes
+    SELECT mistake.value, e.id, count(*) FROM episodes e
+    JOIN json_each(CASE WHEN json_valid(e.nodes) THEN e.nodes ELSE '[]' END) node
+    JOIN json_each(node.value, '$.errors') mistake WHERE e.errors > 0 GROUP BY 1, 2
+"""
 _INSERT = f"INSERT INTO episodes VALUES (NULL{', ?' * 20}) ON CONFLICT DO NOTHING"
 _POLICY = "env = ? AND env_args = ? AND version = ?"  # one policy in one environment
 _BUFFER = 256  # episodes; more are written at once
@@ -82,12 +96,13 @@ class Store:
     Args:
         path: The run's directory (the file in it is called `FILE`) or the file itself.
         create: Make it if it is not there.
+        lenient: Read text that is no UTF-8 with replacement characters: for looking at what is damaged, never for training.
 
     Raises:
         UserError: there is no store, it is no store, or it was written by a newer version.
     """
 
-    def __init__(self, path: Path | str, *, create: bool = False) -> None:
+    def __init__(self, path: Path | str, *, create: bool = False, lenient: bool = False) -> None:
         path = Path(path)
         if path.is_file() and path.suffix != ".db":
             raise UserError(f"{path} is a file: give the directory of a run")
@@ -95,9 +110,11 @@ class Store:
         if not create and not self.path.is_file():
             raise UserError(f"there are no episodes at {path}: collect some with `agentgym collect --out {path}`")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._buffer: list[tuple[Any, ...]] = []
+        self._buffer: list[tuple[tuple[Any, ...], Counter[str]]] = []  # rows, and the agent's mistakes
         self._toolsets: dict[int, tuple[object, int]] = {}
         self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+        if lenient:
+            self._db.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
         try:
             self._write_ahead()
             self._db.execute("PRAGMA synchronous=NORMAL")
@@ -134,7 +151,7 @@ class Store:
             row = self._row(episode)
         except (TypeError, ValueError) as error:
             raise EnvironmentFailure(f"what it said cannot be stored: {error}") from error
-        self._buffer.append(row)
+        self._buffer.append((row, Counter(str(e) for n in episode.nodes for e in n.errors)))
         if len(self._buffer) >= _BUFFER:
             self.flush()
 
@@ -146,7 +163,11 @@ class Store:
         """
         if self._buffer:
             with self._transaction():
-                self._db.executemany(_INSERT, self._buffer)
+                for row, mistakes in self._buffer:
+                    added = self._db.execute(_INSERT, row)
+                    if mistakes and added.rowcount:
+                        rows = [(category, added.lastrowid, count) for category, count in mistakes.items()]
+                        self._db.executemany("INSERT INTO mistakes VALUES (?, ?, ?)", rows)
             self._buffer.clear()
 
     def add_failure(self, episode: Episode, attempt: int, failure: Failure) -> None:
@@ -285,7 +306,7 @@ class Store:
         return dict(zip(("success", "reward", "tokens", "drift"), row, strict=True))
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Rows of any read-only query over the tables `episodes`, `failures`, `selections` and `toolsets`."""
+        """Rows of any read-only query over the tables."""
         self.flush()
         return self._db.execute(sql, parameters).fetchall()
 
@@ -323,14 +344,15 @@ class Store:
                 time.sleep(pause)
 
     def _migrate(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        for missing in (_SCHEMA, _SCHEMA_2, _SCHEMA_3)[version:]:
-            for statement in missing.split(";"):
-                self._db.execute(statement)
         if version < SCHEMA_VERSION:
-            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._db.execute("COMMIT")
+            self._db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            for missing in (_SCHEMA, _SCHEMA_2, _SCHEMA_3, _SCHEMA_4)[version:]:
+                for statement in missing.split(";"):
+                    self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {max(version, SCHEMA_VERSION)}")
+            self._db.execute("COMMIT")
         if version > SCHEMA_VERSION:
             self._db.close()
             raise UserError(f"{self.path} was written by a newer agentgym (schema {version}): upgrade to read it")

@@ -62,7 +62,7 @@ class SiteBackend(Backend, Protocol):
     """One for sites of our own, whose state can be returned to.
 
     Attributes:
-        broken: Whether site or browser broke, so that nobody knows what still comes of what was begun: only `aclose` may be called then.
+        broken: Whether site or browser broke: nobody knows what still comes of what was begun, and only `aclose` may be called.
     """
 
     broken: bool

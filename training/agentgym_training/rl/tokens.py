@@ -14,6 +14,7 @@ import numpy as np
 from agentgym import UserError
 from agentgym_trajectories.store import Store
 from agentgym_trajectories.tree import Episode, Node
+from agentgym_trajectories.view.tokens import numbers, spelt
 
 from .credit import Floats
 from .turns import Turns
@@ -82,20 +83,16 @@ def tokens_of(out: Path, update: int, task: str, sample: int, tokenizer: Any) ->
         if not found:
             raise UserError(f"update {update} has no sample {sample} of task {task!r}: see `agentgym export {out / 'rollouts'}`")
         episode = store.episode(found[0][0])
-    with np.load(file) as kept:
-        ends = np.cumsum(kept["tokens"])
-        mine = np.flatnonzero(kept["episode"] == episode.id)
-        spans = [(int(kept["node"][t]), slice(ends[t] - kept["tokens"][t], ends[t])) for t in mine]
-        numbers = {node: (kept["new"][span].tolist(), kept["advantages"][span].tolist()) for node, span in spans}
-    return [token for node in episode.nodes for token in _of_node(node, numbers.get(node.id), tokenizer)]
+    seen = numbers(file, episode)
+    return [token for node in episode.nodes for token in _of_node(node, seen.get(node.id), tokenizer)]
 
 
-def _of_node(node: Node, numbers: tuple[list[float], list[float]] | None, tokenizer: Any) -> list[Token]:
+def _of_node(node: Node, seen: tuple[list[float | None], list[float]] | None, tokenizer: Any) -> list[Token]:
     ids = node.token_ids or []
-    texts = [tokenizer.decode([i], skip_special_tokens=False) for i in ids]
-    if numbers is None:
+    texts = spelt(ids, tokenizer)
+    if seen is None:
         return [Token(node.id, i, text) for i, text in zip(ids, texts, strict=True)]
-    rows = zip(ids, texts, node.logprobs or [], *numbers, strict=True)
+    rows = zip(ids, texts, node.logprobs or [], *seen, strict=True)
     return [Token(node.id, *row) for row in rows]
 
 
