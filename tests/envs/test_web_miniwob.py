@@ -273,3 +273,24 @@ def test_a_dead_page_is_replaced(env: MiniWoB) -> None:
     env.reset(options={"task": "click-button-sequence/0"})
     env.step(assistant("", call("click", element=1)))
     assert env.step(assistant("", call("click", element=2)))[1] == 1.0
+
+
+def test_who_gives_up_leaves_nothing_behind(env: MiniWoB) -> None:
+    """An action that nobody waits for any longer is none of the next episode."""
+
+    async def main() -> float:
+        await env.areset(options={"task": "click-button-sequence/0"})
+        for process in chromiums():
+            process.suspend()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await env.astep(assistant("", call("click", element=2)))
+        for process in chromiums():
+            process.resume()
+        await env.areset(options={"task": "click-button-sequence/0"})
+        await env.astep(assistant("", call("click", element=1)))
+        _, reward, *_ = await env.astep(assistant("", call("click", element=2)))
+        await env.aclose()
+        return reward
+
+    assert asyncio.run(main()) == 1.0

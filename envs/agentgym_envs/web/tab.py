@@ -37,6 +37,8 @@ class Tab(ABC):
 
     Attributes:
         key: A hash of the document as it was seen last.
+        broken: Whether something failed or was given up in the middle, so that nobody knows what still comes of it: the context
+            is closed before anything else is done.
     """
 
     def __init__(self, browser: Chromium, *scripts: str, **options: Any) -> None:
@@ -44,7 +46,7 @@ class Tab(ABC):
         self._scripts, self._options = (LOOK, *scripts), options
         self._context: BrowserContext | None = None
         self._tab: Page | None = None
-        self.key = ""
+        self.key, self.broken = "", False
 
     async def goto(self, address: str) -> View:
         """Open a page."""
@@ -82,11 +84,16 @@ class Tab(ABC):
                 await self._browser.run(context.close())
 
     async def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        try:
-            return await self._browser.run(work)
-        except EnvironmentFailure:
+        if self.broken:
             await self.aclose()
+        self.broken = True
+        try:
+            done = await self._browser.run(work)
+        except ToolError:
+            self.broken = False
             raise
+        self.broken = False
+        return done
 
     # ---- on the browser's loop -----------------------------------------------------------------------------------------------
 
