@@ -205,7 +205,7 @@ def variants(out: Path, base: Path) -> dict[str, Variant]:
     model = f"model={base}"
     return {
         "everything": Variant(sized=False),
-        "clear": Variant((f"clear:{model},keep=0.65",)),
+        "clear": Variant((f"clear:{model},keep=0.7",)),
         "grape": Variant((f"grape:{model}",)),
         "tl-training": Variant(objectives=("tl-training",), sized=False),
         "truth": Variant((f"judge:labels={out / 'truth.jsonl'}",)),
