@@ -19,6 +19,7 @@ from agentgym.sampling import oracle
 from agentgym.sampling.transformers import weights_version
 from agentgym_training.loop import PAIRS, Loop
 from agentgym_training.recipe import SHIPPED, Recipe, load_recipe
+from agentgym_training.report.runs import read
 from agentgym_trajectories.rollout import Memory, Rollout
 from agentgym_trajectories.store import Store
 
@@ -59,6 +60,9 @@ def test_rounds_learn_from_what_the_rounds_before_made(tmp_path: Path) -> None:
     for store in stores:
         store.close()
     assert carry_out(tmp_path, buffer=2) == done  # all of it is done already
+    told = read(tmp_path)
+    assert [line.success for line in told.lines[:3]] == [done["start"], *(r["success"] for r in done["rounds"])]
+    assert told.tokens == sum(r["sampled_tokens"] for r in done["rounds"])
     with pytest.raises(UserError, match="was made with another recipe or seed"):
         carry_out(tmp_path)
 

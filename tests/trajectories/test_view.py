@@ -25,6 +25,7 @@ from agentgym_trajectories import pairs as pairing
 from agentgym_trajectories import select as selecting
 from agentgym_trajectories.cli_view import view
 from agentgym_trajectories.store import FILE, Store
+from agentgym_trajectories.tree import Episode
 from agentgym_trajectories.view import content, listing
 from agentgym_trajectories.view.export import write
 from agentgym_trajectories.view.run import Run, overview
@@ -71,38 +72,47 @@ FILTERS: dict[str, Any] = {
 }
 
 
-def holds(store: Store, episode: Any, asked: dict[str, str]) -> bool:
-    """What each filter means, over the episode itself."""
+@pytest.fixture(scope="module")
+def facts(folder: Path) -> dict[int, dict[str, Any]]:
+    """What the filters are about, of each episode, from the episodes themselves."""
+    with Store(folder) as store:
+        paired = {t.episode.id for p in store.pairs("default") for t in (p.chosen, p.rejected)}
+        kept = {t.episode.id for t in store.trajectories("good")}
+        return {e.id: facts_of(e) | {"pairs": e.id in paired, "selection": e.id in kept} for e in store.episodes()}
+
+
+def facts_of(episode: Episode) -> dict[str, Any]:
     best = max(episode.trajectories(), key=lambda t: t.reward)
+    plain = {"env": episode.env, "version": episode.version, "difficulty": episode.task.difficulty, "stop": str(best.leaf.end)}
     mistakes = {str(e) for n in episode.nodes for e in n.errors}
     tokens = sum(len(n.token_ids or ()) for n in episode.nodes if n.kind == "action")
-    paired = {t.episode.id for p in store.pairs("default") for t in (p.chosen, p.rejected)}
-    kept = {t.episode.id for t in store.trajectories("good")}
+    numbers = {"tokens": tokens, "turns": len(best.actions), "reward": best.reward, "success": best.success}
+    return plain | numbers | {"task": episode.task.id.lower(), "mistakes": mistakes}
+
+
+def holds(known: dict[str, Any], asked: dict[str, str]) -> bool:
+    """What each filter means."""
     tests = {
-        "env": lambda v: episode.env == v,
-        "version": lambda v: episode.version == v,
-        "difficulty": lambda v: episode.task.difficulty == v,
-        "stop": lambda v: str(best.leaf.end) == v,
-        "success": lambda v: best.success == (v == "1"),
-        "mistake": lambda v: bool(mistakes) == (v == "any") if v in ("none", "any") else v in mistakes,
-        "task": lambda v: v.lower() in episode.task.id.lower(),
-        "selection": lambda v: episode.id in kept,
-        "pairs": lambda v: episode.id in paired,
-        "tokens_min": lambda v: tokens >= float(v),
-        "turns_max": lambda v: not v or len(best.actions) <= float(v),
-        "reward_min": lambda v: best.reward >= float(v),
+        "success": lambda v: known["success"] == (v == "1"),
+        "mistake": lambda v: bool(known["mistakes"]) == (v == "any") if v in ("none", "any") else v in known["mistakes"],
+        "task": lambda v: v.lower() in known["task"],
+        "selection": lambda v: known["selection"],
+        "pairs": lambda v: known["pairs"],
+        "tokens_min": lambda v: known["tokens"] >= float(v),
+        "turns_max": lambda v: not v or known["turns"] <= float(v),
+        "reward_min": lambda v: known["reward"] >= float(v),
     }
-    return all(tests[name](value) for name, value in asked.items())
+    return all(tests[name](value) if name in tests else known[name] == value for name, value in asked.items())
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.fixed_dictionaries({}, optional=FILTERS))
-def test_filters_leave_what_they_say(store: Store, asked: dict[str, str]) -> None:
+def test_filters_leave_what_they_say(store: Store, facts: dict[int, dict[str, Any]], asked: dict[str, str]) -> None:
     found = listing.page(store, asked)
-    expected = [e for e in store.episodes() if holds(store, e, asked)]
-    assert [r["id"] for r in found["rows"]] == [e.id for e in reversed(expected)]
+    expected = [row for row, known in facts.items() if holds(known, asked)]
+    assert [r["id"] for r in found["rows"]] == expected[::-1]
     assert found["total"] == len(expected)
-    rewards = [max(t.reward for t in e.trajectories()) for e in expected]
+    rewards = [facts[row]["reward"] for row in expected]
     assert found["reward"] == (pytest.approx(sum(rewards) / len(rewards)) if rewards else None)
 
 
@@ -115,6 +125,10 @@ def test_pages_and_orders_give_every_episode_once(store: Store, monkeypatch: pyt
             assert sorted(r["id"] for r in rows) == list(range(1, COUNT + 2))
             key = sort if sort in ("reward", "tokens", "task") else "id"
             assert [r[key] for r in rows] == sorted((r[key] for r in rows), reverse=not up)
+    for wanted in (1, 30, COUNT + 1, 999):
+        found = listing.page(store, {"at": str(wanted), "sort": "task"})
+        ids = [row["id"] for row in found["rows"]]
+        assert (ids[found["index"] - found["start"]] if wanted != 999 else found["index"]) == (wanted if wanted != 999 else -1)
     with pytest.raises(listing.WrongFilterError, match="tokens_min is no number: 'many'"):
         listing.page(store, {"tokens_min": "many"})
     with pytest.raises(listing.WrongFilterError):

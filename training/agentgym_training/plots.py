@@ -1,6 +1,7 @@
 """Pictures of a run."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -112,20 +113,24 @@ def curves(title: str, over: str, series: Sequence[Series]) -> bytes:
         series: Of which points and interval ends are drawn.
     """
     import matplotlib
+    from matplotlib.ticker import EngFormatter
 
     grey, colours = "#868d94", ("#3f9d73", "#d0694f", "#4f8fd0", "#a07fd0", "#c29a3a", "#5fb3b3")
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "agentgym", "font.family": "sans-serif"}):
+    look = {"svg.fonttype": "none", "svg.hashsalt": "agentgym", "font.family": "sans-serif", "text.parse_math": False}
+    with matplotlib.rc_context(look), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # whoever shows the picture has other fonts
         figure = _figure(6.4, 3.4)
         axes = figure.subplots()
         for number, one in enumerate(series):
             colour = colours[number % len(colours)]
-            axes.plot(one.x, one.y, color=colour, marker="o" if len(one.x) < 20 else "", markersize=4, label=one.name)
+            axes.plot(one.x, one.y, color=colour, marker="o" if len(one.x) < 20 else "", markersize=4, label=_printable(one.name))
             if one.low:
                 axes.fill_between(one.x, one.low, one.high, color=colour, alpha=0.18, linewidth=0)
         if 1 < len(series) <= 8:
             axes.legend(frameon=False, labelcolor=grey, fontsize=9)
-        axes.set_title(title, color=grey, fontsize=11)
-        axes.set_xlabel(over, color=grey)
+        axes.set_title(_printable(title), color=grey, fontsize=11)
+        axes.set_xlabel(_printable(over), color=grey)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.tick_params(colors=grey)
         axes.grid(visible=True, color=grey, alpha=0.2)
         for spine in axes.spines.values():
@@ -133,6 +138,10 @@ def curves(title: str, over: str, series: Sequence[Series]) -> bytes:
         written = BytesIO()
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
     return written.getvalue()
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _lines(metrics: Path) -> list[dict[str, float]]:

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from agentgym import UserError
 from agentgym.cli.main import build_app
 from agentgym.sampling.transformers import load_tokenizer
+from agentgym_training.report.runs import read
 from agentgym_training.rl.health import alarms
 from agentgym_training.rl.tokens import as_html, as_text, tokens_of
 from agentgym_trajectories.store import Store
@@ -76,6 +77,8 @@ def test_every_token_can_be_looked_at(train, nano_dir, tmp_path, method):
                 assert [t.sampled for t in mine] == node.logprobs
                 assert [t.new for t in mine] == pytest.approx(node.logprobs, abs=1e-4)
                 assert len({t.advantage for t in mine}) == 1
+    told = read(out)
+    assert (told.kind, told.lines[0].episodes) == ("RL", len(episodes))
     lines = as_text(found).splitlines()
     assert len(lines) == len(found) + 1
     page = as_html(found, "<title>")

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agentgym_training.evaluate import bootstrap
 from agentgym_trajectories.store import Store
-
-from ..evaluate import bootstrap
 
 
 @dataclass(frozen=True)

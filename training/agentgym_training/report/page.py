@@ -5,9 +5,9 @@ import hashlib
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+from agentgym_training.plots import curves
 from agentgym_trajectories.tree import Trajectory
 
-from ..plots import curves
 from .runs import Series, Told
 from .tables import Table, comparison, measurements, mistakes
 
@@ -15,17 +15,24 @@ LONGEST = 2000  # characters of one message of a sample
 STYLE = """
 :root { color-scheme: light dark; --text: light-dark(#1d2125, #e4e6e8); --dim: light-dark(#6a7178, #939ba3);
   --line: light-dark(#dcdcd5, #333a41); --plate: light-dark(#fff, #1b1f23); --back: light-dark(#fbfbf9, #14171a); }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1.2rem; }
-table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { text-align: left; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back);
+  max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; }
+h2 { font-size: 1.2rem; margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1.2rem; }
+table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; margin: 1rem 0;
+  display: block; overflow-x: auto; }
+th, td { text-align: left; padding: .25rem 1.4rem .25rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--dim); font-weight: normal; }
-td:nth-child(n+3) { text-align: right; } th:nth-child(n+3) { text-align: right; }
-figure { display: inline-block; margin: .5rem 1rem .5rem 0; } img { max-width: 100%; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.2rem; } dt { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
+td.number { text-align: right; }
+figure { display: inline-block; margin: .5rem 1rem .5rem 0; }
+img { max-width: 100%; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.2rem; }
+dt { color: var(--dim); }
+dd { margin: 0; overflow-wrap: anywhere; }
 details { border: 1px solid var(--line); border-radius: 7px; padding: .4rem .9rem; margin: .5rem 0; background: var(--plate); }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .2rem 0 .8rem; font-size: 13px; }
-summary { cursor: pointer; } .dim { color: var(--dim); }
+summary { cursor: pointer; }
+.dim { color: var(--dim); }
 """
 
 
@@ -77,8 +84,8 @@ def _table(body: ElementTree.Element, table: Table) -> None:
     made = ElementTree.SubElement(body, "table")
     for kind, cells in [("th", titles), *(("td", row) for row in rows)]:
         line = ElementTree.SubElement(made, "tr")
-        for cell in cells:
-            _add(line, kind, cell)
+        for text in cells:
+            _add(line, kind, text).set("class", "number" if text[:1].isdigit() else "")
 
 
 def _figure(body: ElementTree.Element, title: str, over: str, series: Sequence[Series]) -> None:

@@ -4,7 +4,7 @@ Nothing is asked of a folder but the files that are there, so that a run under w
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,8 @@ def read(path: Path) -> Told:
     if not told.lines and not told.curves:
         raise UserError(f"nothing was measured in {path}: give the directory of a collection, a loop or a training")
     if told.final is None and told.lines:
-        told.final = told.lines[-1]
+        last = told.lines[-1]
+        told.final = replace(last, stage=f"{last.stage}, {last.policy}".strip(", "))
     return told
 
 
