@@ -69,8 +69,9 @@ async def shared(envs: Sequence[Any], jobs: int, work: Callable[[Any, int], Awai
 
 
 async def steps_per_cpu_second(env: Any, episodes: list[tuple[Task, list[Message]]]) -> float:
-    """Steps a second of this process's time; pages that were read before are forgotten."""
+    """Steps a second of this process's time; pages that were read and searches that were made before are forgotten."""
     read.cache_clear()
+    (env.site.goods if isinstance(env, ShopEnvironment) else env.site.inventory).search.cache_clear()
     began = time.process_time()
     for task, actions in episodes:
         await env.areset(options={"task": task})

@@ -108,12 +108,17 @@ class Inventory:
 
     def __init__(self, seed: int, size: int) -> None:
         self.rooms = [make_room(seed, n) for n in range(size)]
+        self._titles = [room.title.casefold() for room in self.rooms]
+        self._named = functools.lru_cache(1024)(self._with)
         self.search = functools.lru_cache(1024)(self._search)
 
     def _search(self, words: str, arrival: date | None, nights: int, guests: int, limit: int | None) -> tuple[int, ...]:
         """Numbers of the rooms whose title has all words, and that are free and large and cheap enough; cheapest first."""
-        asked = words.casefold().split()
-        found = (r for r in self.rooms if r.guests >= guests and all(word in r.title.casefold() for word in asked))
-        free = (r for r in found if arrival is None or r.free(arrival, nights))
+        named = [self._named(word) for word in words.casefold().split()]
+        rooms = (self.rooms[n] for n in frozenset.intersection(*named)) if named else self.rooms
+        free = (r for r in rooms if r.guests >= guests and (arrival is None or r.free(arrival, nights)))
         fitting = (r for r in free if limit is None or r.cost(nights, guests) <= limit)
         return tuple(r.number for r in sorted(fitting, key=lambda r: (r.price, r.number)))
+
+    def _with(self, word: str) -> frozenset[int]:
+        return frozenset(number for number, title in enumerate(self._titles) if word in title)
