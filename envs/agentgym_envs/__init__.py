@@ -17,6 +17,7 @@ def register_environments() -> None:
     register("games/Taxi-v0", "agentgym_envs.games.taxi:Taxi")
     register("instruct/Verifiable-v0", "agentgym_envs.instruct.env:Verifiable")
     register("tools/Bfcl-v0", "agentgym_envs.tools.bfcl.env:Bfcl")
+    register("tools/Decompose-v0", "agentgym_envs.tools.decompose:Decompose")
     register("tools/ScienceWorld-v0", "agentgym_envs.tools.stories.scienceworld:ScienceWorld")
     register("tools/Synth-v0", "agentgym_envs.tools.synth.env:Synth")
     register("tools/Tau-v0", "agentgym_envs.tools.tau.env:Tau")
