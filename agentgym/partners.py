@@ -29,6 +29,7 @@ from agentgym.tokens import Conversation
 
 SCRIPT = "script"
 STOP = "###STOP###"
+GREETING = "Hello! How can I help you?"  # what a model that plays a user answers to first
 _ENDS = re.compile(r"###(?:STOP|TRANSFER|OUT-OF-SCOPE)###")
 _WORDS = 1024  # tokens of a model's turn at most
 
@@ -116,7 +117,7 @@ class Model:
     async def say(self, card: Card, talk: Sequence[Message], seed: int) -> str | None:
         """See `User`; a turn with one of tau-bench's end marks ends the conversation."""
         mirrored = [user(m.content) if m.role == "assistant" else assistant(m.content) for m in talk]
-        words = await self.answer(card.instructions, mirrored or [user("Hello! How can I help you?")], seed)
+        words = await self.answer(card.instructions, mirrored or [user(GREETING)], seed)
         return None if _ENDS.search(words) else words
 
     async def answer(self, instructions: str, talk: Sequence[Message], seed: int) -> str:

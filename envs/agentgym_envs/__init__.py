@@ -20,6 +20,7 @@ def register_environments() -> None:
     register("remote/OpenApi-v0", "agentgym_envs.remote.openapi:OpenApi")
     register("remote/OpenEnv-v0", "agentgym_envs.remote.openenv:OpenEnv")
     register("tools/Bfcl-v0", "agentgym_envs.tools.bfcl.env:Bfcl")
+    register("tools/Decompose-v0", "agentgym_envs.tools.decompose:Decompose")
     register("tools/ScienceWorld-v0", "agentgym_envs.tools.stories.scienceworld:ScienceWorld")
     register("tools/Synth-v0", "agentgym_envs.tools.synth.env:Synth")
     register("tools/Tau-v0", "agentgym_envs.tools.tau.env:Tau")

@@ -1,23 +1,11 @@
 """What the tools of all domains share."""
 
-import ast
-import operator
 from collections.abc import Callable
-from typing import Any
 
 from agentgym import ToolError, tool
+from agentgym_envs.tools.arithmetic import value
 
 from .tables import Row, Tables
-
-_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Pow: operator.pow,
-}
-_LARGEST = 1e18  # of any number on the way: powers would take for ever
 
 
 class Toolkit:
@@ -80,24 +68,6 @@ class Calculator(AgentToolkit):
         if not set(expression) <= set("0123456789+-*/(). "):
             raise ToolError("Invalid characters in expression")
         try:
-            return str(round(float(_value(ast.parse(expression.strip(), mode="eval").body)), 2))
-        except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
+            return str(round(float(value(expression)), 2))
+        except ValueError as error:
             raise ToolError(f"Invalid expression: {error}") from error
-
-
-def _value(node: ast.expr) -> Any:
-    """The value of an arithmetic expression; the text is never evaluated as code."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        return node.value
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-        value = _value(node.operand)
-        return -value if isinstance(node.op, ast.USub) else value
-    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        left, right = _value(node.left), _value(node.right)
-        if isinstance(node.op, ast.Pow) and (abs(right) > 64 or abs(left) > 1e6):
-            raise ValueError("the power is too large")
-        result = _OPERATORS[type(node.op)](left, right)
-        if isinstance(result, complex) or abs(result) > _LARGEST:
-            raise ValueError("the result is too large")
-        return result
-    raise ValueError("only numbers, operators and parentheses")
