@@ -29,6 +29,7 @@ HOME = """<title>Notes</title><h1>Notes</h1><a href="/list">All notes</a> <a hre
 <div contenteditable aria-label="Page">old</div> <input type="date" aria-label="Day"> <input readonly aria-label="Fixed">
 <div style="display: none">Hidden</div>
 <svg width="90" height="40"><circle cx="20" cy="20" r="10" fill="red" /><text x="40" y="25">tree</text></svg>
+<span onclick="1" title="Bin"><svg width="16" height="16"><path d="M0 0h9v9z" /></svg></span>
 <a href="/list" target="_blank">New tab</a> <a href="/broken">Broken</a> <a href="/gone">Gone</a> <button onclick="late()">Later</button>
 <script>const late = () => setTimeout(() => document.body.append(' It came.'), 300)</script>"""
 
@@ -103,7 +104,14 @@ def test_a_page_is_read(env: Errand, here: Site) -> None:
     assert f"Notes, {here.origin}/\n\n# Notes\n" in text
     for line in ('link "All notes"', 'searchbox "Find" = ""', 'textbox "Name" = ""', 'combobox "Colour" = "red" ("red", "blue")'):
         assert line in text
-    for line in ('clickable "Keep"', 'textbox "Page" = "old"', 'circle "red 20x20 at ', 'text "tree ', '] clickable "Handle '):
+    for line in (
+        'clickable "Keep"',
+        'textbox "Page" = "old"',
+        'circle "red 20x20 at ',
+        'text "tree ',
+        '] clickable "Handle ',
+        'clickable "Bin"',
+    ):
         assert line in text
     assert "Hidden" not in text
 

@@ -67,56 +67,60 @@
     else if (!holds.has(element)) {
       const named = words(element.innerText ?? element.textContent) || element.getAttribute('aria-label') || element.title ||
         element.classList[0] || element.id;
-      const seen = drawn || listening.get(element) || element.onmousedown ? [drawn ? colour(element, style) : '', corners(element), place(element)] : [];
+      const dragged = listening.get(element) || element.onmousedown;
+      const seen = drawn ? [colour(element, style), corners(element)] : [];
+      if (drawn || dragged) seen.push(place(element));
       written.setAttribute('data-name', words([named, ...seen].join(' ')) || role);
     }
   };
+  const ornament = svg => {
+    const b = svg.getBoundingClientRect();
+    return svg.closest(CONTROLS) ||
+      (b.width <= ICON && b.height <= ICON && ![...svg.querySelectorAll('*')].some(e => listening.has(e)));
+  };
+  // Whether an element that is shown can be acted on, or is a picture.
+  const counts = (element, style) => {
+    if (element.ownerSVGElement) {
+      const b = element.getBoundingClientRect();
+      return element.matches(GRAPHICS) && (b.width || b.height);
+    }
+    if (element.type === 'hidden' || element.matches(PLAIN)) return false;
+    return element.matches(CONTROLS) || element.matches('canvas') || clickable(element, style) || painted(element, style) ||
+      (element.isContentEditable && !element.parentElement.isContentEditable);
+  };
   const look = () => {
     const originals = [...document.querySelectorAll('*')], copy = document.documentElement.cloneNode(true);
-    const copies = [copy, ...copy.querySelectorAll('*')], holds = new WeakSet(), hidden = new WeakSet(), drawings = new Map();
-    const found = [];
+    const copies = [copy, ...copy.querySelectorAll('*')], hidden = new WeakSet(), holds = new WeakSet();
+    const found = [], drawings = new Map(); // drawings: what stands for them in the copy
     originals.forEach((element, i) => {
       const written = copies[i];
       OURS.forEach(name => written.removeAttribute(name));
       if (hidden.has(element.parentElement)) return void hidden.add(element);
       if (element.matches('head, head *')) return;
-      const style = getComputedStyle(element);
-      if (style.display === 'none' || element.matches(SILENT)) {
+      const style = getComputedStyle(element), svg = element.matches('svg') && !element.ownerSVGElement;
+      if (style.display === 'none' || element.matches(SILENT) || (svg && ornament(element))) {
         hidden.add(element);
         return void written.remove();
       }
       written.removeAttribute('hidden');
       if (style.visibility !== 'visible') return void written.setAttribute('hidden', '');
-      if (element.matches('svg') && !element.ownerSVGElement) return void drawings.set(element, [written, []]);
-      const drawn = element.ownerSVGElement, size = drawn && element.getBoundingClientRect();
-      if (drawn ? !element.matches(GRAPHICS) || !(size.width || size.height) : element.type === 'hidden' || element.matches(PLAIN)) return;
-      const plain = element.matches(CONTROLS);
-      const edited = element.isContentEditable && !element.parentElement.isContentEditable;
-      if (plain || drawn || edited || element.matches('canvas') || clickable(element, style) || painted(element, style)) {
-        found.push([element, written, style, plain]);
+      if (svg) {
+        drawings.set(element, document.createElement('div'));
+        written.replaceWith(drawings.get(element));
+      } else if (counts(element, style)) {
+        found.push([element, written, style]);
         for (let e = element.parentElement; e && !holds.has(e); e = e.parentElement) holds.add(e);
       }
     });
-    return write(copy, found, holds, drawings);
-  };
-  const write = (copy, found, holds, drawings) => {
     controls = [];
-    for (const [element, written, style, plain] of found) {
-      const drawing = element.ownerSVGElement && [...drawings.keys()].find(svg => svg.contains(element));
-      if (element.ownerSVGElement && !drawing) continue;
-      const target = drawing ? document.createElement('span') : written;
+    for (const [element, written, style] of found) {
+      const drawing = element.ownerSVGElement && drawings.get(element.ownerSVGElement);
+      if (element.ownerSVGElement && !drawing) continue; // a drawing in a drawing
+      const target = drawing ? drawing.appendChild(document.createElement('span')) : written;
       target.setAttribute('data-node', controls.push(element) - 1);
       if (element === document.activeElement) target.setAttribute('data-focused', '');
-      if (plain) hold(element, target);
+      if (element.matches(CONTROLS)) hold(element, target);
       else point(element, target, style, holds);
-      if (drawing) drawings.get(drawing)[1].push(target);
-    }
-    for (const [drawing, [written, graphics]] of drawings) {
-      const size = drawing.getBoundingClientRect();
-      const ornament = size.width <= ICON && size.height <= ICON && ![...drawing.querySelectorAll('*')].some(e => listening.has(e));
-      const shown = document.createElement('div');
-      if (!ornament) shown.append(...graphics);
-      written.replaceWith(shown);
     }
     return copy.outerHTML;
   };
