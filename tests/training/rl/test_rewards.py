@@ -23,6 +23,7 @@ from agentgym_training.rl.loop import Loop
 from agentgym_training.rl.rewards import Environment, Errors, Length, Outcome, Part, Total, rewards_named, settled
 from agentgym_training.rl.turns import environment_reward, turns_of
 from agentgym_training.rows import PairRow, Row
+from agentgym_trajectories.pairs import Pair
 from agentgym_trajectories.store import Store
 from agentgym_trajectories.tree import Episode
 from tests.commands import run
@@ -178,10 +179,13 @@ def test_train_reward(nano_dir, chains, tmp_path):
     with Store(tmp_path / "run", create=True) as store:
         for trajectory in told(chains):
             store.add(trajectory.episode)
+        better, worse, *_ = store.trajectories()
+        store.add_pairs("few", [(Pair(better, worse, first=0, margin=1.0), "")])
     asked = ("train", "reward", tmp_path / "run", "--model", nano_dir, "--max-steps", 2, "--batch-size", 4)
     done = run(*asked, "--out", tmp_path / "rm", "--attribute", "begin", "--attribute", "end=0.5")
     assert done["rated"] == 6
     assert RewardModel(tmp_path / "rm").weights == {"begin": 1.0, "end": 0.5}
+    assert run(*asked, "--out", tmp_path / "pairs", "--pairs", "few")["pairs"] == 1
     assert "give one of both" in run(*asked, "--out", tmp_path / "x", code=2)["error"]
     assert "no number" in run(*asked, "--out", tmp_path / "x", "--attribute", "end=much", code=2)["error"]
     assert "has no pairs 'p'" in run(*asked, "--out", tmp_path / "x", "--pairs", "p", code=2)["error"]
