@@ -18,7 +18,7 @@ RANGES = ("reward", "tokens", "turns", "errors", "seconds")
 FIELDS = ("id", "env", "version", "task", "sample", *EQUAL[2:], "success", *RANGES, "created")
 NAMED = {
     "mistake": "id IN (SELECT episode FROM mistakes WHERE category = ?)",
-    "task": "instr(lower(task), lower(?))",
+    "task": "task LIKE ? ESCAPE '\\'",
     "selection": "id IN (SELECT episode FROM selections WHERE name = ? AND reason = '')",
     "pairs": """id IN (SELECT value FROM (SELECT chosen value, name, dropped FROM pairs UNION ALL
                        SELECT rejected, name, dropped FROM pairs) WHERE name = ? AND dropped = '')""",
@@ -41,6 +41,8 @@ def conditions(asked: Mapping[str, str]) -> tuple[str, list[Any]]:
     """
     tests: dict[str, tuple[str, Any]] = {name: (f"{name} = ?", asked[name]) for name in EQUAL if name in asked}
     tests |= {name: (sql, asked[name]) for name, sql in NAMED.items() if asked.get(name)}
+    if asked.get("task"):
+        tests["task"] = NAMED["task"], _within(asked["task"])
     if asked.get("success"):
         tests["success"] = "success = ?", number("success", asked["success"])
     if asked.get("mistake") in ("none", "any"):
@@ -119,22 +121,26 @@ def search(store: Store, asked: Mapping[str, str]) -> dict[str, Any]:
     """
     where, values = conditions(asked)
     ids = [i for (i,) in store.query(f"SELECT id FROM episodes WHERE {where} ORDER BY {order(asked)}", *values)]
-    # As it stands in JSON; `LIKE` takes both cases of ASCII letters.
-    wanted = json.dumps(asked.get("text", ""), ensure_ascii=False)[1:-1]
-    for special in "\\%_":
-        wanted = wanted.replace(special, "\\" + special)
+    wanted = _within(json.dumps(asked.get("text", ""), ensure_ascii=False)[1:-1])  # as it stands in JSON
     said = "(nodes LIKE ? ESCAPE '\\' OR task_json LIKE ? ESCAPE '\\')"
     query = f"SELECT id FROM episodes WHERE id IN (SELECT value FROM json_each(?)) AND {said}"
     at, until = int(number("from", asked.get("from", "0"))), time.monotonic() + SECONDS
     found: list[int] = []
     while at < len(ids) and len(found) < PAGE:
         chunk = ids[at : at + 50]
-        matching = {i for (i,) in store.query(query, json.dumps(chunk), f"%{wanted}%", f"%{wanted}%")}
+        matching = {i for (i,) in store.query(query, json.dumps(chunk), wanted, wanted)}
         found += [i for i in chunk if i in matching]
         at += len(chunk)
         if time.monotonic() > until:
             break
     return {"rows": rows(store, found), "next": at, "of": len(ids)}
+
+
+def _within(text: str) -> str:
+    """The pattern of `LIKE` for a text anywhere in another, whatever the case of its ASCII letters."""
+    for special in "\\%_":
+        text = text.replace(special, "\\" + special)
+    return f"%{text}%"
 
 
 def facets(store: Store) -> dict[str, Any]:

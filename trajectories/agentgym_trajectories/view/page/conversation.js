@@ -137,8 +137,8 @@ ag.details = (episode) => {
       fact("Tree", `${ag.plural(episode.tree.actions.length, "action")}, ${ag.plural(episode.tree.leaves.length, "path")}`), fact("History rewritten", o.drift ? `${o.drift} times` : ""),
       ...o.selections.map(([name, leaf, reason]) => fact(`Selection ${name}`, reason ? `path to ${leaf} dropped, ${reason}` : `path to ${leaf} kept`)),
     ].filter(Boolean)),
-    ag.fold("Task", () => [ag.text(o.task.prompt ?? "", episode.source), ag.text(ag.json(o.task.data ?? {}), episode.source)], true),
-    ag.fold(ag.plural(o.tools.length, "tool"), () => o.tools.map((tool) => ag.fold(ag.brief(tool.function?.name ?? "", 60), () => ag.text(ag.json(tool), episode.source)))),
+    ag.fold("Task", () => [ag.text(o.task.prompt ?? "", episode.source), ag.text(ag.json(o.task.data ?? {}), episode.source, "code")], true),
+    ag.fold(ag.plural(o.tools.length, "tool"), () => o.tools.map((tool) => ag.fold(ag.brief(tool.function?.name ?? "", 60), () => ag.text(ag.json(tool), episode.source, "code")))),
     o.others.length ? ag.fold(ag.plural(o.others.length, "other attempt") + " at this task", () => ag.el("table", { class: "others" }, ...o.others.map(other)), true) : "",
   );
 };

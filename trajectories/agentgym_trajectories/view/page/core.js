@@ -73,7 +73,7 @@ ag.policy = (version) => {
 ag.failed = (error) => ag.el("p", { class: "failed", role: "alert" }, `${error.message ?? error}`);
 
 /** Wait until nothing was asked for so many milliseconds, then do it once. */
-ag.calm = (work, pause = 150) => {
+ag.calm = (work, pause = 100) => {
   let waiting;
   return (...given) => {
     clearTimeout(waiting);
