@@ -177,3 +177,9 @@ def test_an_engine_that_makes_no_container(engine: str, pool: Any) -> None:
     with pytest.raises(EnvironmentFailure, match="the Engine makes no container"):
         pool.take(Limits(seconds=3), wait=0.05)
     assert pool._count == 0
+
+
+def test_the_kernel_kills_a_job_before_the_guest() -> None:
+    with open_sandbox("docker", LIMITS) as sandbox:
+        score = sandbox.run(["python", "-c", "print(open('/proc/self/oom_score_adj').read())"])
+    assert score.output.strip() == "1000"
