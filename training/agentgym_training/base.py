@@ -133,8 +133,6 @@ def fit(
     Raises:
         UserError: the training to be resumed had other rows or another configuration.
     """
-    import datasets  # what does not train through TRL does without it
-
     same_training(rows, config, out_dir, resume)
     last = last_checkpoint(out_dir) if resume else None
     metrics = Metrics(out_dir, collator, last, also)
@@ -143,7 +141,7 @@ def fit(
         made = trainer(
             model=trainable(model),
             args=arguments(kind, out_dir, config, len(order) // config.batch_size, **more),
-            train_dataset=datasets.Dataset.from_dict({"row": order}),
+            train_dataset=_positions(order),
             processing_class=tokenizer,
             data_collator=collator,
             callbacks=[metrics, *callbacks],
@@ -156,6 +154,12 @@ def fit(
     made.model.save_pretrained(out_dir)
     tokenizer.save_pretrained(out_dir)
     return metrics.summary()
+
+
+def _positions(order: Sequence[int]) -> Any:
+    import datasets  # what does not train through TRL does without it
+
+    return datasets.Dataset.from_dict({"row": list(order)})
 
 
 def trainable(model: Any) -> Any:
