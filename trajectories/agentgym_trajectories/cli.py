@@ -101,7 +101,7 @@ def collect(
             raise UserError("--hindsight explores, --search looks for what is known to be good: give one of them")
         naming = Hindsight(Rules() if hindsight == "rules" else Asked())
         program, version, chosen = naming.play, naming.version(sampler.version), explorations(chosen)
-    how = f"{policy} and {search}" if search else policy
+    how = " and ".join(filter(None, (policy, search, hindsight and f"hindsight by {hindsight}")))
     output.say(f"Collecting {len(chosen)} tasks x {samples} of {env} ({split}) with {how} into {out}.")
     with Store(out, create=True) as store:
         held = settings(sampler, seed, temperature, max_tokens, dialect) | ({"guided": True} if guided else {})
