@@ -136,7 +136,7 @@ def collect(
             raise UserError("--hindsight explores by itself: leave --search and --program out")
         naming = Hindsight(Rules() if hindsight == "rules" else Asked())
         plays, version, chosen = naming.play, naming.version(sampler.version), explorations(chosen)
-    how = " and ".join(filter(None, (policy, search, program, hindsight and "hindsight")))
+    how = " and ".join(filter(None, (policy, search, program, hindsight and f"hindsight by {hindsight}")))
     output.say(f"Collecting {len(chosen)} tasks x {samples} of {env} ({split}) with {how} into {out}.")
     with Store(out, create=True) as store:
         held = settings(sampler, seed, temperature, max_tokens, dialect) | ({"guided": True} if guided else {})

@@ -37,7 +37,7 @@ STILL = [
     "--disable-features=RenderDocument,AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,HttpsUpgrades,"
     "HttpsFirstBalancedModeAutoEnable,MediaRouter,ThirdPartyStoragePartitioning,OptimizationHints",
 ]
-SECONDS = 15.0  # for one step of an action
+SECONDS = 30.0  # for one step of an action
 LONGEST = 60.0  # seconds for a whole action, the browser's start included
 SCRIPT = (resources.files(__package__) / "page.js").read_text()  # one round trip acts and tells what the page is then
 
