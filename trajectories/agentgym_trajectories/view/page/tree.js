@@ -66,6 +66,11 @@ ag.TreeView = class {
     this.visible = [...this.x.keys()];
   }
 
+  /** Half the width of an action's mark: the more visits, the greater. */
+  size(i) {
+    return 4 + 5 * Math.sqrt(this.tree.nodes.visits[i] / this.tree.visits);
+  }
+
   hidden(i) {
     let count = 0;
     const stack = [...this.tree.children[i]];
@@ -145,7 +150,7 @@ ag.TreeView = class {
   dot(c, ink, i) {
     const n = this.tree.nodes;
     const [x, y] = [this.x.get(i), this.y.get(i)];
-    const size = 4 + 5 * Math.sqrt(n.visits[i] / this.tree.visits);
+    const size = this.size(i);
     const q = this.high > this.low && n.visits[i] ? (n.value[i] - this.low) / (this.high - this.low) : null;
     c.fillStyle = q === null ? ink.none : `hsl(${Math.round(8 + 132 * q)} 62% 48%)`;
     c.beginPath();
@@ -182,11 +187,12 @@ ag.TreeView = class {
     c.font = "11px system-ui, sans-serif";
     c.textBaseline = "middle";
     c.fillStyle = this.chosen.has(i) || i === this.at ? ink.text : ink.dim;
+    const size = this.size(i);
     const told = n.visits[i] ? `${ag.real(n.value[i], 2)}·${n.visits[i]}  ` : "";
     const end = this.folded.has(i) ? `  +${this.hidden(i)}` : "";
     const room = 20 - told.length - end.length;
     const label = n.label[i].replace(/\s+/g, " ");
-    c.fillText(told + (label.length > room ? `${label.slice(0, room)}…` : label) + end, this.x.get(i) + 12, this.y.get(i) - 8, ag.ACROSS - 30);
+    c.fillText(told + (label.length > room ? `${label.slice(0, room)}…` : label) + end, this.x.get(i) + size + 8, this.y.get(i) - 8, ag.ACROSS - 30);
   }
 
   // ---- moving about ------------------------------------------------------------------------------------------------------------
