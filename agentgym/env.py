@@ -295,7 +295,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         self._ended = terminated or truncated
         info: dict[str, Any] = {"task": self.task.id, "rewards": parts, "errors": errors}
         if self._ended:
-            solved = scored is not None and self.rubric.total(scored) >= 1 - 1e-9
+            solved = scored is not None and bool(self.rubric.total(scored) >= 1 - 1e-9)  # NumPy has another
             info["success"] = solved if self.judged else None
         return Observation(messages, self.tools.schemas), self.rubric.total(parts), terminated, truncated, info
 

@@ -227,7 +227,7 @@ def test_a_check_of_several_environments_says_what_is_not_installed() -> None:
     result = CliRunner().invoke(build_app(), ["env", "check", "absence", "--json"])
     found = json.loads(result.output.splitlines()[-1])
     assert result.exit_code == 0, result.output
-    assert found["not_installed"] == {"absence/Absent-v0": "this game needs the package nothing: pip install 'agentgym[nothing]'"}
+    assert found["skipped"] == {"absence/Absent-v0": "this game needs the package nothing: pip install 'agentgym[nothing]'"}
     assert [e["env"] for e in found["environments"]] == ["absence/Present-v0"]
     alone = CliRunner().invoke(build_app(), ["env", "check", "absence/Absent-v0"])
     assert alone.exit_code == 1

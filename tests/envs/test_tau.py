@@ -84,7 +84,8 @@ def test_mock_loads_with_its_histories_initial_data_and_the_users_own_database()
     # One has assertions and no actions; the other asserts that the user's box is as its database must not become.
     assert found.gold_failed == ("mock-update_task_with_user_tools", "mock-update_task_with_history_and_env_assertions")
     opening, _ = env.reset(options={"task": "mock-update_task_with_message_history"})
-    assert [m.role for m in opening.messages] == ["system", "user", "assistant", "tool", "assistant", "user"]
+    assert [m.role for m in opening.messages] == ["system", "user"]
+    assert "This was said before:" in opening.messages[1].content
     assert env.state.rows["tasks"]["task_2"]["title"] == "Project Review"
     env.reset(options={"task": "mock-update_task_with_initialization_data"})
     assert env.state.rows["users"]["user_1"] == {"user_id": "user_1", "name": "Test User", "tasks": ["task_1", "task_2"]}

@@ -171,4 +171,4 @@ def test_the_command(tmp_path: Path) -> None:
     assert [(t["played"], t["resumed"]) for t in told] == [(12, 0), (0, 12)]
     with Store(tmp_path / "run") as store:
         assert {e.task.id for e in store.episodes()} == {f"explore-train-{i}" for i in range(12)}
-    assert "give one of them" in run(*arguments, "--search", "mcts", code=2)["error"]
+    assert "leave --search" in run(*arguments, "--search", "mcts", code=2)["error"]

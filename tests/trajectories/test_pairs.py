@@ -14,7 +14,7 @@ from agentgym.errors import ErrorCategory, StopReason
 from agentgym.messages import ToolCall
 from agentgym_trajectories.pairs import Cap, Distinct, Diverse, Likely, Margin, Outcome, Pair, Rso, Spin, Step, make_pairs, parse
 from agentgym_trajectories.search import UCB1, Budget, Search
-from agentgym_trajectories.store import FILE, Store
+from agentgym_trajectories.store import FILE, SCHEMA_VERSION, Store
 from agentgym_trajectories.tree import Episode, Node
 from tests.commands import run
 from tests.trajectories.test_search import Bandit, Levers, grow
@@ -254,12 +254,13 @@ def test_a_store_of_the_first_version_gets_its_table(tmp_path: Path) -> None:
     with Store(tmp_path, create=True) as store:
         store.add(chain("a", reward=1.0))
     with sqlite3.connect(tmp_path / FILE) as old:
-        old.execute("DROP TABLE pairs")
+        for what in ("TABLE pairs", "TABLE mistakes", "INDEX episodes_listed"):
+            old.execute(f"DROP {what}")
         old.execute("PRAGMA user_version = 1")
     old.close()
     with Store(tmp_path) as store:
         store.add_pairs("none", [])
-        assert store.query("PRAGMA user_version") == [(2,)]
+        assert store.query("PRAGMA user_version") == [(SCHEMA_VERSION,)]
         assert len(list(store.episodes())) == 1
 
 

@@ -10,6 +10,7 @@ number of the update, and episodes that were played already are in the store.
 """
 
 import json
+import math
 import shutil
 import time
 from collections import deque
@@ -151,7 +152,7 @@ class Loop:
         tokens = sum(len(n.token_ids or ()) + n.spent for n in actions)
         known = [int(n.version.rpartition("-")[2]) for n in actions]
         return {
-            "reward": sum(r for r, _ in best) / len(best),
+            "reward": math.fsum(r for r, _ in best) / len(best),  # whoever came first
             "success": sum(s for _, s in best) / len(best),
             "episodes": len(batch.played),
             "learnt_from": len(batch.kept),
