@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import tokenizers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentgym import UserError, assistant, user
+from agentgym import UserError, assistant, call, user
 from agentgym.tokens import vocabulary_of
 from agentgym_trajectories import pairs as pairing
 from agentgym_trajectories import select as selecting
@@ -351,6 +352,22 @@ def test_damaged_records_are_shown_as_they_are(tmp_path: Path, kind: str) -> Non
         else:
             assert outline["broken"]
             assert outline["raw"] == DAMAGE[kind].decode()[: content.LONGEST]
+
+
+def test_values_of_any_depth_are_shown(tmp_path: Path) -> None:
+    deep: Any = "bottom"
+    for _ in range(200):
+        deep = {"x": [deep]}
+    with Store(tmp_path, create=True) as store:
+        episode = played(0)
+        episode.nodes[1].messages = (assistant("", call("f", deep=deep)),)
+        store.add(episode)
+    with served(tmp_path) as address:
+        status, text, _ = answer(address, "/api/0/nodes/1?ids=1")
+        assert status == 200
+        assert text.count("bottom") == 1
+    with closing(Run(tmp_path)) as run:
+        assert write(run, tmp_path / "out", 1) == 1
 
 
 # ---- the server ------------------------------------------------------------------------------------------------------------------

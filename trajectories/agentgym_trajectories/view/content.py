@@ -12,6 +12,7 @@ from agentgym_trajectories.tree import Episode, Node
 from .tokens import Spelling, dump_of, numbers, spelt
 
 LONGEST = 20_000  # characters of a text that are sent at once
+DEEPEST = 50  # levels of a value; what is deeper is one text
 LABEL = 60
 
 
@@ -129,6 +130,8 @@ def cut(value: Any, at: list[Any], longest: int | None = LONGEST) -> Any:
     """A value with its long texts cut: each is ``{"begins", "length", "at"}``, the last being its place for `text`."""
     if longest is None:
         return value
+    if len(at) > DEEPEST:
+        return msgspec.json.encode(value).decode()[:longest]
     if isinstance(value, str) and len(value) > longest:
         return {"begins": value[:longest], "length": len(value), "at": at}
     if isinstance(value, dict):

@@ -7,17 +7,17 @@ ag.LIVE = 2000; // milliseconds between two looks at a run
 
 ag.address = (main, beside) => {
   const parts = { p: main.part, e: main.id, leaf: main.leaf, view: main.view };
-  if (beside) parts.with = [beside.part, beside.id, beside.leaf ?? ""].join(",");
+  if (beside) parts.with = [beside.part, beside.id, beside.leaf ?? "", beside.view ?? ""].join(",");
   return `#${new URLSearchParams(Object.entries(parts).filter(([, v]) => v !== undefined && v !== ""))}`;
 };
 
 ag.addressed = () => {
   const found = new URLSearchParams(location.hash.slice(1));
   const number = (text) => (text === null || text === "" || text === undefined ? undefined : Number(text));
-  const [part, id, leaf] = (found.get("with") ?? "").split(",");
+  const [part, id, leaf, view] = (found.get("with") ?? "").split(",");
   return {
     main: found.has("e") ? { part: number(found.get("p")) ?? 0, id: number(found.get("e")), leaf: number(found.get("leaf")), view: found.get("view") ?? undefined } : null,
-    beside: id ? { part: number(part), id: number(id), leaf: number(leaf) } : null,
+    beside: id ? { part: number(part), id: number(id), leaf: number(leaf), view: view || undefined } : null,
   };
 };
 
@@ -120,7 +120,6 @@ ag.Pane = class {
     const target = { ...this.target, leaf: this.leaf, view: this.view, ...change };
     if (this.pinned) ag.go(ag.now.main, target);
     else ag.go(target, ag.now.beside);
-    if (this.pinned) this.show(target);
   }
 };
 
@@ -139,7 +138,8 @@ ag.show = async () => {
   if (ag.list.part !== main.part) await ag.turnTo(main.part);
   if (ag.list.chosen !== main.id) await ag.list.follow(main.id);
   ag.panes.replaceChildren(...(beside ? [ag.left.element] : []), ag.right.element);
-  if (beside) await ag.left.show({ ...beside, view: ag.left.target?.id === beside.id ? ag.left.view : main.view });
+  if (beside) await ag.left.show(beside);
+  if (ag.now.main !== main) return null; // something else was chosen meanwhile
   return ag.right.show(main, beside && ag.left.view === "conversation" ? ag.left.turns : undefined);
 };
 
