@@ -46,6 +46,7 @@ class HostedSandbox(ABC):
         self._link: Link | None = None
         self._state = Checkpoint()
         self._alive = False  # whether the session has run all of the state's cells
+        self._owed = False  # whether the state's files are still to be put where they belong
 
     @abstractmethod
     def _connect(self) -> Link:
@@ -59,6 +60,7 @@ class HostedSandbox(ABC):
 
     def run(self, command: Sequence[str], stdin: bytes = b"") -> Result:
         """See `Sandbox.run`."""
+        self._settle()
         try:
             answer, _ = self._ask("run", stdin, command=[_encodable(word) for word in command])
         except _Gone:
@@ -77,6 +79,7 @@ class HostedSandbox(ABC):
     def examine(self, exam: Exam) -> Report:
         """See `Sandbox.examine`."""
         asked = {"names": exam.names, "tests": exam.tests, "setup": exam.setup}
+        self._settle()
         try:
             answer, _ = self._ask("examine", _encodable(exam.program).encode(), exam=asked)
         except _Gone:
@@ -101,8 +104,8 @@ class HostedSandbox(ABC):
         if not state.cells:
             self._state = msgspec.structs.replace(state, began=self._pack())
             return
-        if state.began != state.files:
-            self._files("unpack", state.began)
+        if self._owed or state.began != state.files:
+            self._unpack(state.began)
         for number, cell in enumerate(state.cells, 1):
             result = self._cell(cell.code)
             if _comparable(result) != _comparable(cell.result):
@@ -127,15 +130,22 @@ class HostedSandbox(ABC):
         return self._state
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """See `Sandbox.restore`."""
-        self._alive = False
-        self._files("unpack", checkpoint.files)
-        self._state = checkpoint
+        """See `Sandbox.restore`; done when it is needed, since a session that comes back begins with other files."""
+        self._alive, self._owed, self._state = False, True, checkpoint
+
+    def _settle(self) -> None:
+        if self._owed:
+            self._unpack(self._state.files)
+
+    def _unpack(self, files: bytes) -> None:
+        self._owed = False
+        self._files("unpack", files)
 
     def _pack(self) -> bytes:
         return self._files("pack")
 
     def _files(self, operation: str, content: bytes = b"", **header: Any) -> bytes:
+        self._settle()
         try:
             answer, content = self._ask(operation, content, **header)
         except _Gone as error:
@@ -162,7 +172,7 @@ class HostedSandbox(ABC):
 
     def _ended(self) -> Result:
         """What a call is worth in which the guest was lost: code can do that only where it may signal the guest."""
-        self._state = Checkpoint()
+        self._state, self._owed = Checkpoint(), False
         return Result(KILLED, "the sandbox was ended by this; its files and variables are gone")
 
     def _drop(self) -> None:
@@ -173,7 +183,7 @@ class HostedSandbox(ABC):
     def close(self) -> None:
         """See `Sandbox.close`."""
         self._drop()
-        self._state = Checkpoint()
+        self._state, self._owed = Checkpoint(), False
 
     def __enter__(self) -> Self:
         return self
