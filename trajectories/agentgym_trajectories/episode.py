@@ -250,9 +250,15 @@ async def ask(sampler: Sampler, messages: Sequence[Message], seed: int, env: Any
 
 
 async def play(
-    host: Host, sampler: Sampler, episode: Episode, seed: int = 0, pulse: Pulse | None = None, turns: int | None = None
+    host: Host,
+    sampler: Sampler,
+    episode: Episode,
+    seed: int = 0,
+    pulse: Pulse | None = None,
+    turns: int | None = None,
+    edit: Edit = _as_it_is,
 ) -> Episode:
-    """Play one episode to its end, or to a number of turns that is less than the environment's own.
+    """Play one episode to its end, or to a number of turns that is less than the environment's own; `edit` as in `Walk.start`.
 
     Raises:
         EnvironmentFailure: the environment broke.
@@ -260,7 +266,7 @@ async def play(
     """
     began = time.perf_counter()
     walk = Walk(host, sampler, episode, seed, pulse)
-    await walk.start()
+    await walk.start(edit)
     while await walk.turn():
         if turns is not None and walk.pulse.turns >= turns:
             walk.cut(StopReason.MAX_TURNS)
