@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from agentgym.sampling.transformers import load
+from agentgym_training.base import open_model
 from agentgym_training.nano import make_model
 from agentgym_training.packing import BUDGET, Scored, packed, score, share, token_logps
 from agentgym_training.rl.batch import Example
@@ -282,7 +282,7 @@ def measure(size: Size, out: Path) -> dict[str, Any]:
         "tree_unshared": forest(size, rng, apart=True),
     }
     update = updates(model)
-    thoughts, alone = talks(size, rng), load(model)[0]
+    thoughts, alone = talks(size, rng), open_model(model)[0].to("cuda" if GPU else "cpu")
     single, differ = share(copy.deepcopy(alone)), [0.0]
 
     def between(clock: Clock = clock) -> None:

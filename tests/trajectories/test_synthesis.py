@@ -323,7 +323,7 @@ def test_self_guide_answers_after_examples_that_the_record_does_not_show() -> No
         seen.append(list(request.messages))
         return solve(request) if "9" not in asked(request) else "a very long answer indeed"
 
-    made, _ = synthesise("self-guide:shots=2", policy, concurrency=1)
+    made, _ = synthesise("self-guide:shots=2,answer=answer", policy, concurrency=1)
     assert [t.episode.task.prompt[:14] for t, _ in made] == [
         "What is 3 + 4?",
         "What is 2 + 2?",
@@ -338,8 +338,8 @@ def test_self_guide_answers_after_examples_that_the_record_does_not_show() -> No
     assert (reasons[0], answers(made[0][0])) == ("", "7")
     assert "input of 83 words is not between 5.0 and 5.0" in reasons[2]
     assert "output of 5 words is not between 1.0 and 1.0" in reasons[3]
-    with pytest.raises(UserError, match="at least two tasks with 'gold'"):
-        synthesise("self-guide:answer=gold", policy)
+    with pytest.raises(UserError, match="at least two tasks with 'reference'"):
+        synthesise("self-guide", policy)
 
 
 def test_self_guide_drops_what_repeats_an_example() -> None:
@@ -348,7 +348,7 @@ def test_self_guide_drops_what_repeats_an_example() -> None:
             return solve(request)
         return asked(request).split("Input: ")[1].partition("\n")[0]
 
-    made, _ = synthesise("self-guide", policy, count=1)
+    made, _ = synthesise("self-guide:answer=answer", policy, count=1)
     assert [reason for _, reason in made] == ["dropped: the input repeats an example"]
 
 
@@ -615,6 +615,19 @@ def test_a_nano_policy_synthesises_and_is_trained_on_it(nano_dir: Path, tmp_path
     assert (tmp_path / "trained" / "config.json").exists()
 
 
+def test_what_a_nano_policy_writes_is_a_task_or_a_counted_failure(nano_dir: Path, tmp_path: Path) -> None:
+    """It has learnt nothing yet: most of what it writes in a user's place has no end."""
+    common = ("--env", ENV, "--policy", nano_dir, "--max-tokens", 24, "--tasks", 3, "--attempts", 2, "--out", tmp_path / "run")
+    done = run("synthesize", "magpie", *common)
+    assert done["played"] + done["failed"] == 3
+    assert done["of"] == done["played"]
+    with Store(tmp_path / "run") as store:
+        lost = store.query("SELECT task, count(*) FROM failures WHERE kind = 'Unusable' GROUP BY task")
+        chat = Chat(load_tokenizer(nano_dir))
+        assert all(inexact(t, chat) == "" for t in store.trajectories())
+    assert sum(n for _, n in lost) == done["tries_failed"] >= 2 * done["failed"]
+
+
 def test_tasks_that_were_written_are_lines_that_others_can_play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def writer(request: SampleRequest) -> str:
         words = asked(request)
@@ -625,7 +638,7 @@ def test_tasks_that_were_written_are_lines_that_others_can_play(tmp_path: Path, 
     done = run("synthesize", "magpie", "--env", ENV, "--policy", "x", "--tasks", 12, "--out", out)
     lines = [json.loads(line) for line in (out / "prompts.jsonl").read_text().splitlines()]
     assert done["prompts"] == done["kept"] == len(lines) < 12
-    assert [set(line) for line in lines] == [{"id", "prompt", "origin"}] * len(lines)
+    assert [set(line) for line in lines] == [{"id", "prompt", "split", "origin"}] * len(lines)
     assert sum("once more" in line["prompt"] for line in lines) == 1
     with Store(out) as store:
         kept = [(t.episode.task.id, t.episode.task.prompt) for t in store.trajectories("default")]

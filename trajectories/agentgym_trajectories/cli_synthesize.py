@@ -108,7 +108,7 @@ def _write_prompts(path: Path, kept: Sequence[Trajectory]) -> int:
     path.unlink(missing_ok=True)
     if tasks:
         partial = path.with_suffix(".partial")
-        lines = (jsonlib.dumps({"id": t.id, "prompt": t.prompt, "origin": t.origin}, ensure_ascii=False) for t in tasks.values())
-        partial.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        rows = ({"id": t.id, "prompt": t.prompt, "split": t.split, "origin": t.origin} for t in tasks.values())
+        partial.write_text("".join(f"{jsonlib.dumps(row, ensure_ascii=False)}\n" for row in rows), "utf-8")
         partial.replace(path)
     return len(tasks)

@@ -145,7 +145,7 @@ class Scene:
             else:
                 n.messages, n.token_ids = _reworded(n, before, prompt), None
         self.origin |= {"prompt": "written", "instead_of": before}
-        self.episode.task = msgspec.structs.replace(self.task, prompt=prompt)
+        self.episode.task = msgspec.structs.replace(self.task, prompt=prompt, data={})
         return self.episode.trajectory(done.leaf.id)
 
     def judge(self, done: Trajectory, success: bool) -> None:

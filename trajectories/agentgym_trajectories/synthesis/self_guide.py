@@ -24,7 +24,7 @@ class SelfGuide(Writer):
     """Write inputs like the environment's tasks, and answers like those under `answer` in their data, from `shots` examples."""
 
     shots: int = 4
-    answer: str = "answer"
+    answer: str = "reference"
     seeded = True
     roles = ("user",)
 
