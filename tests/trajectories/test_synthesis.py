@@ -40,6 +40,7 @@ from agentgym_trajectories.synthesis.scene import Scene, whisper
 from agentgym_trajectories.tree import Episode, Trajectory
 from agentgym_trajectories.verify import inexact
 from tests.commands import run
+from tests.templates import tokenizer
 
 ENV = "test/Sums-v0"
 Policy = Callable[[SampleRequest], Message | str]
@@ -188,6 +189,36 @@ def test_attempts_stand_side_by_side_and_what_was_whispered_nowhere(chat: Chat, 
         ]
         assert (row.logprobs is None) == h
         assert h or inexact(t, chat) == ""
+
+
+@pytest.mark.parametrize("template", ["chatml", "thinking", "mistral"])
+def test_a_whisper_leaves_no_trace_where_the_template_rewrites_history(template: str) -> None:
+    """Rows of a whispered attempt are those of the same attempt without a whisper, however many branches it has."""
+
+    class Patient(Sums):
+        def reply(self, message: Message) -> str | None:
+            return "And then?" if self.turn < 3 else None
+
+    words = tokenizer(template)
+    spoken = Chat(words)
+    rows = []
+    for edit in (None, whisper("Psst.")):
+        count = iter(range(9))
+
+        def says(_: str, count: Any = count) -> str:
+            return spoken.dialect.render(assistant(f"Number {next(count)}.", thinking="Hm."))
+
+        speaker, episode = Speaker(spoken, says), Episode(ENV, Sums().tasks()[1], 0, "v", nodes=[])
+        scene = Scene(Host(Patient()), speaker, episode, 3, Pulse(), {})
+        t = asyncio.run(scene.attempt(edit))
+        assert len(t.actions) == 3
+        assert "Psst" in "".join(speaker.seen) or edit is None
+        made = training_rows([t], words)
+        assert (episode.drift, len(made)) == ((2, 3) if template == "thinking" else (episode.drift, episode.drift + 1))
+        rows.append([(r.input_ids, r.weights) for r in made])
+        said = [i for r in made for i, w in zip(r.input_ids, r.weights, strict=True) if w]
+        assert said == [i for n in t.actions for i in n.token_ids or []]
+    assert rows[0] == rows[1]
 
 
 def test_who_writes_nothing_is_asked_again_and_each_time_is_counted() -> None:
