@@ -60,7 +60,7 @@ def synthesize(
 
     What is kept is a selection of the run, each other with its reason; tasks that were written also stand in its prompts.jsonl.
 
-    Example: agentgym synthesize magpie --policy vllm:MODEL --env instruct/Prompts-v0 --tasks 5000 --out runs/magpie
+    Example: agentgym synthesize magpie --policy vllm:MODEL --env instruct/Prompts-v0 --env-arg rubric=r.json --out runs/magpie
 
     Example: agentgym synthesize ilf --policy runs/policy --role critic=openai:gpt-5 --env desk/Orders-v0 --out runs/refined
     """
