@@ -36,7 +36,7 @@ from agentgym_trajectories.synthesis import (
     self_align,
     several,
 )
-from agentgym_trajectories.synthesis.scene import Scene, whisper
+from agentgym_trajectories.synthesis.scene import Scene, did, whisper
 from agentgym_trajectories.tree import Episode, Trajectory
 from agentgym_trajectories.verify import inexact
 from tests.commands import run
@@ -191,34 +191,75 @@ def test_attempts_stand_side_by_side_and_what_was_whispered_nowhere(chat: Chat, 
         assert h or inexact(t, chat) == ""
 
 
-@pytest.mark.parametrize("template", ["chatml", "thinking", "mistral"])
-def test_a_whisper_leaves_no_trace_where_the_template_rewrites_history(template: str) -> None:
+class Patient(Sums):
+    """Three turns of words, and a world of its own each time."""
+
+    def begin(self, task: Task) -> str:
+        super().begin(task)
+        return f"{task.prompt} Your number is {self.np_random.integers(10**9)}."
+
+    def reply(self, message: Message) -> str | None:
+        return "And then?" if self.turn < 3 else None
+
+
+def patient(shape: str) -> tuple[Scene, Speaker]:
+    spoken = Chat(tokenizer(shape))
+
+    def says(prompt: str) -> str:
+        return spoken.dialect.render(assistant(f"Number {prompt.count('And then?')}.", thinking="Hm."))
+
+    speaker = Speaker(spoken, says)
+    return Scene(Host(Patient()), speaker, Episode(ENV, Sums().tasks()[1], 0, "v", nodes=[]), 3, Pulse(), {}), speaker
+
+
+@pytest.mark.parametrize("shape", ["chatml", "thinking", "mistral"])
+def test_a_whisper_leaves_no_trace_where_the_template_rewrites_history(shape: str) -> None:
     """Rows of a whispered attempt are those of the same attempt without a whisper, however many branches it has."""
+    scene, speaker = patient(shape)
 
-    class Patient(Sums):
-        def reply(self, message: Message) -> str | None:
-            return "And then?" if self.turn < 3 else None
+    async def both() -> list[Trajectory]:
+        return [await scene.attempt(edit) for edit in (None, whisper("Psst."))]
 
-    words = tokenizer(template)
-    spoken = Chat(words)
     rows = []
-    for edit in (None, whisper("Psst.")):
-        count = iter(range(9))
-
-        def says(_: str, count: Any = count) -> str:
-            return spoken.dialect.render(assistant(f"Number {next(count)}.", thinking="Hm."))
-
-        speaker, episode = Speaker(spoken, says), Episode(ENV, Sums().tasks()[1], 0, "v", nodes=[])
-        scene = Scene(Host(Patient()), speaker, episode, 3, Pulse(), {})
-        t = asyncio.run(scene.attempt(edit))
-        assert len(t.actions) == 3
-        assert "Psst" in "".join(speaker.seen) or edit is None
-        made = training_rows([t], words)
-        assert (episode.drift, len(made)) == ((2, 3) if template == "thinking" else (episode.drift, episode.drift + 1))
-        rows.append([(r.input_ids, r.weights) for r in made])
+    for t in asyncio.run(both()):
+        assert did(t).splitlines()[::2] == ["Number 0.", "Number 1.", "Number 2."]
+        made = training_rows([t], speaker.chat.tokenizer)
+        assert len(made) == (3 if shape == "thinking" else len(t.branches))
         said = [i for r in made for i, w in zip(r.input_ids, r.weights, strict=True) if w]
         assert said == [i for n in t.actions for i in n.token_ids or []]
+        rows.append([(r.input_ids, r.weights) for r in made])
+    assert "Psst" in "".join(speaker.seen)
     assert rows[0] == rows[1]
+
+
+def test_attempts_begin_alike_and_are_sampled_each_for_itself() -> None:
+    seeds = list[int]()
+
+    def policy(request: SampleRequest) -> str:
+        seeds.append(request.seed)
+        return "x"
+
+    scene = Scene(Host(Patient()), Scripted(policy), Episode(ENV, Sums().tasks()[1], 0, "v", nodes=[]), 3, Pulse(), {})
+
+    async def three() -> list[Trajectory]:
+        return [await scene.attempt() for _ in range(3)]
+
+    made = asyncio.run(three())
+    assert len({t.messages[1].content for t in made}) == 1
+    assert len(set(seeds)) == 9
+
+
+def test_another_request_under_a_template_that_rewrites_history() -> None:
+    scene, speaker = patient("thinking")
+    done = asyncio.run(scene.attempt())
+    number = done.messages[1].content.partition("Your")[2]
+    again = scene.reword(done, "Count.")
+    assert [b[0].messages[1].content for b in again.branches] == [f"Count. Your{number}"] * 3
+    assert [m.content for m in again.messages[2:]] == [m.content for m in done.messages[2:]]
+    assert scene.task.data == {}
+    made = training_rows([again], speaker.chat.tokenizer)
+    said = [i for r in made for i, w in zip(r.input_ids, r.weights, strict=True) if w]
+    assert said == [i for n in done.actions for i in n.token_ids or []]
 
 
 def test_who_writes_nothing_is_asked_again_and_each_time_is_counted() -> None:

@@ -41,6 +41,7 @@ class Scene:
     ) -> None:
         self.host, self.sampler, self.episode, self.pulse, self.samplers = host, sampler, episode, pulse, samplers
         self.rng, self.origin = random.Random(seed), dict[str, Any]()
+        self._world = self.rng.getrandbits(32)
         self._spent = 0
 
     @property
@@ -90,27 +91,29 @@ class Scene:
     # ---- episodes ------------------------------------------------------------------------------------------------------
 
     async def attempt(self, edit: Edit | None = None, role: str = "", program: Program = play) -> Trajectory:
-        """Do the task once, from its beginning.
+        """Do the task once, from its beginning; the environment begins all attempts alike.
 
         Args:
             edit: What becomes of the opening for the sampler's eyes alone (see `whisper`): the record has the opening without it,
                 so that what is learnt is to do the same untold (context distillation, Askell et al. 2021, arXiv:2112.00861). The
                 actions keep the ids that were sampled, and lose their log-probabilities, which are those of another prompt.
             role: Who does it.
-            program: How, where nothing is edited.
+            program: How, if not turn by turn; then nothing can be edited, and the environment may begin in another way.
         """
         made = Episode(self.episode.env, self.task, self.episode.sample, self.episode.version, self.episode.env_args)
         seed, sampler = self.rng.getrandbits(32), self.who(role)
-        if edit is None:
+        if program is not play:
             return self._keep(await program(self.host, sampler, made, seed, self.pulse))
         openings: list[tuple[Message, ...]] = []
 
         def told(opening: tuple[Message, ...]) -> Sequence[Message]:
-            openings[:] = [opening, tuple(edit(opening))]
+            openings[:] = [opening, tuple(edit(opening)) if edit else opening]
             return openings[1]
 
-        made = await play(self.host, sampler, made, seed, self.pulse, edit=told)
-        return self._keep(msgspec.structs.replace(made, nodes=[_untold(n, *openings) for n in made.nodes]))
+        made = await play(self.host, sampler, made, seed, self.pulse, edit=told, world=self._world)
+        if edit:
+            made.nodes = [_untold(n, *openings) for n in made.nodes]
+        return self._keep(made)
 
     def _keep(self, made: Episode) -> Trajectory:
         """Put the nodes of an attempt beside those of earlier ones."""
@@ -137,13 +140,15 @@ class Scene:
 
     def reword(self, done: Trajectory, prompt: str) -> Trajectory:
         """Let the record say that `done` was done for this request; actions keep their ids, rewards of another request go."""
-        before = self.task.prompt
+        before, opening = self.task.prompt, done.branches[0][0].messages
+        asked = _reworded(opening, before, prompt)
         for n in (n for branch in done.branches for n in branch):
             n.logprobs, n.rewards = None, {}
             if n.kind == "action":
                 n.reward = n.reward and 0.0
             else:
-                n.messages, n.token_ids = _reworded(n, before, prompt), None
+                n.token_ids = None
+                n.messages = n.messages if n.parent >= 0 else asked + n.messages[len(opening) :]
         self.origin |= {"prompt": "written", "instead_of": before}
         self.episode.task = msgspec.structs.replace(self.task, prompt=prompt, data={})
         return self.episode.trajectory(done.leaf.id)
@@ -171,8 +176,8 @@ def whisper(text: str) -> Edit:
 
 def did(attempt: Trajectory) -> str:
     """All that was done and said after the opening, as text."""
-    opening = len(attempt.nodes[0].messages)
-    return transcript(attempt.messages[opening:])
+    opening = attempt.branches[0][0].messages  # a later root repeats the whole history
+    return transcript(attempt.messages[len(opening) :])
 
 
 def _untold(n: Node, opening: tuple[Message, ...], told: tuple[Message, ...]) -> Node:
@@ -183,11 +188,10 @@ def _untold(n: Node, opening: tuple[Message, ...], told: tuple[Message, ...]) ->
     return msgspec.structs.replace(n, messages=shown, token_ids=None)
 
 
-def _reworded(n: Node, before: str, prompt: str) -> tuple[Message, ...]:
-    """The messages with another request; where an opening does not spell the old one, its last message is the request."""
-
-    def said(content: str) -> str:
-        return content.replace(before, prompt) if before else content
-
-    made = tuple(msgspec.structs.replace(m, content=said(m.content)) if m.role == "user" else m for m in n.messages)
-    return made if n.parent >= 0 or made != n.messages else (*n.messages[:-1], user(prompt))
+def _reworded(opening: tuple[Message, ...], before: str, prompt: str) -> tuple[Message, ...]:
+    """An opening with another request; where it does not spell the old one, its last message is the request."""
+    spelt = [i for i, m in enumerate(opening) if m.role == "user" and before and before in m.content]
+    if not spelt:
+        return (*opening[:-1], user(prompt))
+    at = spelt[-1]
+    return (*opening[:at], user(opening[at].content.replace(before, prompt)), *opening[at + 1 :])
