@@ -36,7 +36,7 @@ from agentgym_trajectories.synthesis import (
     self_align,
     several,
 )
-from agentgym_trajectories.synthesis.scene import Scene, did, whisper
+from agentgym_trajectories.synthesis.scene import Scene, Unusable, did, whisper
 from agentgym_trajectories.tree import Episode, Trajectory
 from agentgym_trajectories.verify import inexact
 from tests.commands import run
@@ -130,7 +130,7 @@ def answers(t: Trajectory) -> str:
 class Speaker:
     """A model that says what a function of its whole prompt's text says, in tokens."""
 
-    context = None
+    context: int | None = None
 
     def __init__(self, chat: Chat, says: Callable[[str], str], version: str = "speaker") -> None:
         self.chat, self.says, self.version, self.usage, self.seen = chat, says, version, Usage(), list[str]()
@@ -281,6 +281,21 @@ def test_who_writes_nothing_is_asked_again_and_each_time_is_counted() -> None:
     ]
     made, sink = synthesise("genqa", policy, count=1)
     assert [t.episode.task.prompt for t, _ in made] == ["What?"]
+
+
+def test_what_does_not_fit_is_unusable_and_what_no_template_shows_is_an_error(chat: Chat) -> None:
+    speaker = Speaker(chat, lambda _: " ")
+    scene = Scene(Host(Sums()), speaker, Episode(ENV, Sums().tasks()[1], 0, "v", nodes=[]), 0, Pulse(), {})
+    with pytest.raises(Unusable, match="the new task is empty"):
+        scene.become(" ")
+    speaker.context = 3
+    with pytest.raises(Unusable, match="longer than the model's context"):
+        asyncio.run(scene.ask("one two three four"))
+    mute = tokenizer("chatml")
+    mute.chat_template = "{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+    scene.sampler = Speaker(Chat(mute), str)
+    with pytest.raises(UserError, match="does not show what a user says"):
+        asyncio.run(magpie.Magpie().write(scene))
 
 
 def test_a_sampler_that_breaks_is_tried_again() -> None:

@@ -126,7 +126,7 @@ class Scene:
             kept.nodes.append(msgspec.structs.replace(n, **at, continues=n.continues + first * (n.continues >= 0)))
         return kept.trajectory(kept.nodes[-1].id)
 
-    def become(self, prompt: str, **origin: Any) -> None:
+    def become(self, prompt: str) -> None:
         """From now on the task is this new one, of which the environment knows nothing but the prompt; what was done is gone.
 
         Raises:
@@ -134,7 +134,7 @@ class Scene:
         """
         if not prompt.strip():
             raise Unusable("the new task is empty")
-        self.origin |= {"prompt": "written"} | origin
+        self.origin["prompt"] = "written"
         self.episode.task = msgspec.structs.replace(self.task, prompt=prompt.strip(), data={})
         self.episode.nodes = []
 

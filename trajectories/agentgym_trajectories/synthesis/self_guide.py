@@ -16,6 +16,7 @@ from agentgym import Message, Task, Tasks, UserError, assistant, user
 from agentgym_trajectories.synthesis.base import Writer
 from agentgym_trajectories.synthesis.scene import Scene, did
 
+SEEDS = 1000  # that are read, at most
 ASK = "These are inputs of one kind:\n\n{shown}\n\nWrite another input of this kind, unlike these in content, and nothing else."
 
 
@@ -30,7 +31,7 @@ class SelfGuide(Writer):
 
     def tasks(self, given: Tasks, count: int, seed: int) -> Tasks:
         """Each with examples drawn for it."""
-        known = [t for t in given[:1000] if self.answer in t.data]
+        known = [t for t in given[:SEEDS] if self.answer in t.data]
         if len(known) < 2:
             raise UserError(f"self-guide needs at least two tasks with {self.answer!r} in their data: it found {len(known)}")
         examples = [[t.prompt, str(t.data[self.answer])] for t in known]
