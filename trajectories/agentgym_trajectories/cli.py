@@ -69,7 +69,7 @@ CheckOption = Annotated[
 ProgramOption = Annotated[str | None, typer.Option("--program", help=f"Play in several roles or tries: {', '.join(PROGRAMS)}.")]
 RolePolicyOption = Annotated[
     list[str] | None,
-    typer.Option("--role", metavar="ROLE=POLICY", help="A policy for a role; others take --policy."),
+    typer.Option("--role", metavar="ROLE=POLICY", help="A policy for a role of --program; others take --policy."),
 ]
 SelectionOption = Annotated[str | None, typer.Option("--selection", help="Only what this selection kept; default: everything.")]
 ByOption = Annotated[list[str] | None, typer.Option("--by", metavar="NAME[:OPTION=VALUE,...]", help="In this order.")]

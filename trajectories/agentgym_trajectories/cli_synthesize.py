@@ -18,7 +18,6 @@ from agentgym_trajectories.cli import (
     DialectOption,
     MaxTokensOption,
     PolicyOption,
-    RolePolicyOption,
     SeedOption,
     SplitOption,
     TemperatureOption,
@@ -35,14 +34,17 @@ from agentgym_trajectories.synthesis import METHODS, Dropped, Method, Synthesis
 from agentgym_trajectories.tree import Episode, Trajectory
 
 PROMPTS = "prompts.jsonl"
+RoleOption = Annotated[
+    list[str] | None, typer.Option("--role", metavar="ROLE=POLICY", help="A policy for one of the method's roles.")
+]
 
 
 def synthesize(
-    method: Annotated[str, typer.Argument(metavar="METHOD[:OPTION=VALUE,...]", help=", ".join(METHODS))],
-    out: Annotated[Path, typer.Option("--out", help="Directory of the run; give it again to resume.")],
-    env: Annotated[str, typer.Option("--env", metavar="ID", help="Where tasks are done; its own are the seeds.")],
+    method: Annotated[str, typer.Argument(metavar="METHOD[:KEY=VALUE,...]", help=", ".join(METHODS))],
+    out: Annotated[Path, typer.Option("--out", help="Directory of the run; again to resume.")],
+    env: Annotated[str, typer.Option("--env", metavar="ID", help="Where tasks are done; its own are seeds.")],
     policy: PolicyOption,
-    role: RolePolicyOption = None,
+    role: RoleOption = None,
     split: SplitOption = "train",
     tasks: Annotated[int, typer.Option("--tasks", min=1, help="How many are written, or done.")] = 100,
     start: Annotated[int, typer.Option("--start", min=0, help="The first seed's number.")] = 0,
@@ -52,15 +54,13 @@ def synthesize(
     temperature: TemperatureOption = 1.0,
     max_tokens: MaxTokensOption = 256,
     dialect: DialectOption = None,
-    name: Annotated[str, typer.Option("--name", help="What the selection of what is kept is called.")] = "default",
+    name: Annotated[str, typer.Option("--name", help="Of the selection of what is kept.")] = "default",
     env_arg: EnvArgOption = None,
     json: JsonOption = False,
 ) -> None:
     """Make new tasks, or better trajectories, with samplers; run it again to resume.
 
     What is kept is a selection of the run, each other with its reason; tasks that were written also stand in its prompts.jsonl.
-
-    Example: agentgym synthesize magpie --policy vllm:MODEL --env instruct/Prompts-v0 --env-arg rubric=r.json --out runs/magpie
 
     Example: agentgym synthesize ilf --policy runs/policy --role critic=openai:gpt-5 --env desk/Orders-v0 --out runs/refined
     """
