@@ -23,6 +23,7 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
         id: Unique in its environment; procedural tasks are called ``<split>-<index>``.
         split: One of `SPLITS`.
         difficulty: A name such as "easy", or empty.
+        origin: How it, or what was done for it, came to be, where a program made it: the method and what that began with.
     """
 
     prompt: str
@@ -30,6 +31,7 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str = ""
     split: str = "train"
     difficulty: str = ""
+    origin: dict[str, Any] = {}
 
 
 class Tasks(Sequence[Task]):

@@ -23,6 +23,7 @@ GROUP = "agentgym.commands"
 _ORDER = (
     "env",
     "collect",
+    "synthesize",
     "verify",
     "select",
     "pairs",

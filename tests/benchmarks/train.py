@@ -6,6 +6,9 @@
   GRPOTrainer (None where it is not installed; the better of its micro-batches of 8 and of 16 rows).
 - `tree_shared` and `tree_unshared`: trees of eight branches that begin with the same three quarters of their tokens, through
   `Learner.update`; then the same trees with another first token in each branch, so that nothing can be shared.
+- `thinking_single` and `thinking_several`: talks of several turns whose thoughts later turns do not see, forward and backward, in one
+  pass over what their sequences share and sequence by sequence; and how far the gradients of both differ, relatively
+  (`thinking_difference`).
 
 Tokens are those of all rows, shared ones as often as they occur. One model (the demo's on a CPU, one of 0.6 billion random weights
 on a GPU), float32 weights, bf16 arithmetic on a GPU. All are measured in turns, best of several rounds; on a CPU in seconds of the
@@ -13,6 +16,7 @@ process, since other work on the machine only ever slows a round down. ``--tiny`
 """
 
 import argparse
+import copy
 import gc
 import importlib.util
 import json
@@ -20,7 +24,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +34,9 @@ import numpy as np
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from agentgym_training.base import open_model
 from agentgym_training.nano import make_model
+from agentgym_training.packing import BUDGET, Scored, packed, score, share, token_logps
 from agentgym_training.rl.batch import Example
 from agentgym_training.rl.config import RL
 from agentgym_training.rl.update import Learner
@@ -53,6 +59,7 @@ class Size:
         rounds: The first is not counted.
         big: 0.6 billion weights, not the demo's half a million.
         pieces: TRL's micro-batches, in rows.
+        talks: With thoughts, of `length` / `turn` turns.
     """
 
     rows: int = 64
@@ -62,9 +69,10 @@ class Size:
     rounds: int = 6
     big: bool = False
     pieces: tuple[int, ...] = (8, 16)
+    talks: int = 8
 
 
-TINY = Size(rows=16, trees=1, length=48, turn=8, rounds=1, pieces=(8,))
+TINY = Size(rows=16, trees=1, length=48, turn=8, rounds=1, pieces=(8,), talks=1)
 ON_GPU = Size(length=1024, turn=128, rounds=4, big=True)
 
 
@@ -116,7 +124,32 @@ def _examples(rows: list[list[int]], first: list[int], size: Size) -> list[Examp
     return found
 
 
-def tokens(rows: list[Example]) -> int:
+def talks(size: Size, rng: np.random.Generator) -> list[Scored]:
+    """Requests, thoughts and answers; each turn is a sequence: what was asked and answered before, then its thought and answer."""
+    found: list[Scored] = []
+    count = 0
+    for _ in range(size.talks):
+        history: list[int] = []
+        for _ in range(size.length // size.turn):
+            asked, thought, said = (rng.integers(4, 250, n).tolist() for n in (size.turn, size.turn, size.turn // 2))
+            ids = [*history, *asked, *thought, *said]
+            at = np.arange(len(history) + len(asked), len(ids))
+            found.append(Scored(ids, at, count + np.arange(len(at))))
+            history += [*asked, *said]
+            count += len(at)
+    return found
+
+
+def gradients(model: Any, given: list[Scored]) -> torch.Tensor:
+    """Of the mean log-probability of what was thought and said, as one vector."""
+    model.zero_grad()
+    count = sum(len(s.at) for s in given)
+    for micro in packed(model, given, BUDGET, 0, model.device):
+        (score(model, micro, token_logps).sum() / count).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def tokens(rows: Sequence[Example | Scored]) -> int:
     """Of all rows, shared ones as often as they occur."""
     return sum(len(r.ids) for r in rows)
 
@@ -249,11 +282,18 @@ def measure(size: Size, out: Path) -> dict[str, Any]:
         "tree_unshared": forest(size, rng, apart=True),
     }
     update = updates(model)
+    thoughts, alone = talks(size, rng), open_model(model)[0].to("cuda" if GPU else "cpu")
+    single, differ = share(copy.deepcopy(alone)), [0.0]
 
     def between(clock: Clock = clock) -> None:
         for name, rows in work.items():
             with clock(name):
                 update(rows)
+        found = []
+        for name, reader in (("thinking_single", single), ("thinking_several", alone)):
+            with clock(name):
+                found.append(gradients(reader, thoughts))
+        differ[0] = max(differ[0], ((found[0] - found[1]).norm() / found[1].norm()).item())
 
     between(warm)
     theirs = size.pieces if importlib.util.find_spec("trl") and importlib.util.find_spec("datasets") else ()
@@ -262,11 +302,13 @@ def measure(size: Size, out: Path) -> dict[str, Any]:
     for _ in range(0 if theirs else size.rounds):
         between()
     counts = {name: tokens(rows) for name, rows in work.items()}
-    counts["trl"] = counts["ours"]
+    counts |= {"trl": counts["ours"], "thinking_single": tokens(thoughts), "thinking_several": tokens(thoughts)}
     speed: dict[str, Any] = {"trl": None} | {name: round(counts[name] / seconds) for name, seconds in clock.best.items()}
     return speed | {
         "ours_to_trl": speed["trl"] and round(speed["ours"] / speed["trl"], 2),
         "shared_to_unshared": round(speed["tree_shared"] / speed["tree_unshared"], 2),
+        "single_to_several": round(speed["thinking_single"] / speed["thinking_several"], 2),
+        "thinking_difference": differ[0],
         "device": torch.cuda.get_device_name() if GPU else f"{torch.get_num_threads()} thread(s) of a CPU",
     }
 

@@ -514,44 +514,70 @@ def test_a_resumed_training_has_the_same_objectives(nano_dir, weighted, tmp_path
 
 @pytest.fixture
 def thoughtful(nano_chat):
-    """Four turns of thought under a template that shows the last thought alone: as many rows, and the same in one."""
+    """Four turns of thought under a template that shows the last thought alone: as many rows, and one more of a second talk."""
     usual = nano_chat.tokenizer.chat_template
     told = "{% if message.reasoning_content %}"
     nano_chat.tokenizer.chat_template = usual.replace(told, told.replace(" %}", " and loop.last %}"))
     turns = [msgspec.structs.replace(CALL, thinking=f"Hm, {i}.") for i in range(3)]
     given = [spoken(*turns, msgspec.structs.replace(DONE, thinking="So.")), spoken(DONE, task="short")]
     try:
-        yield [training_rows(given, nano_chat.tokenizer, objectives=parse(o)) for o in ([], ["single-pass"])]
+        yield training_rows(given, nano_chat.tokenizer)
     finally:
         nano_chat.tokenizer.chat_template = usual
 
 
-def test_one_pass_has_the_gradients_of_several(trainer, thoughtful):
-    several, single = thoughtful
-    assert (len(several), len(single)) == (5, 2)
-    assert len(single[0].input_ids) < 0.7 * sum(len(r.input_ids) for r in several[:4])
-    assert single[0].trained == sum(r.trained for r in several[:4])
-    assert single[1] == several[4]
-    found = []
-    for given in thoughtful:
-        made = trainer(given)
-        made.model.double()
-        loss = made.compute_loss(
-            made.model, {k: v.double() if k == "attention_mask" else v for k, v in batch_of(made, len(given)).items()}
-        )
-        loss.backward()
-        found.append([loss.detach(), *(p.grad for p in made.model.parameters())])
-    assert found[0][0].item() == pytest.approx(found[1][0].item(), rel=1e-6)
-    for one, other in zip(*found, strict=True):
+def losses_and_gradients(made, count):
+    made.model.double()
+    loss = made.compute_loss(made.model, batch_of(made, count))
+    loss.backward()
+    return [loss.detach(), *(p.grad for p in made.model.parameters())]
+
+
+@pytest.mark.parametrize("more", [(), ("poft:beta=2",)])
+def test_one_pass_has_the_gradients_of_several(trainer, thoughtful, more):
+    """Of the usual loss, and of one that is not linear in what single rows say."""
+    rng = np.random.default_rng(2)
+    given = [
+        Row(r.input_ids, [float(w * rng.uniform(0.1, 3)) for w in r.weights], [-0.5 * w for w in r.weights], source=r.source)
+        for r in thoughtful
+    ]
+    assert [r.source for r in given] == [0, 0, 0, 0, 1]
+    single = trainer(given, "single-pass", *more)
+    micro = batch_of(single, 2)["micro"]
+    assert micro.runs is not None
+    assert micro.input_ids.numel() < 0.7 * sum(len(r.input_ids) for r in given)
+    assert len(micro.at) == sum(r.trained for r in given)
+    several = losses_and_gradients(trainer(given, *more), len(given))
+    for one, other in zip(several, losses_and_gradients(single, 2), strict=True):
         assert (one - other).norm() <= 1e-5 * one.norm()
 
 
-def test_noise_goes_with_one_pass_and_what_reads_from_left_to_right_does_not(trainer, thoughtful):
-    _, single = thoughtful
-    quiet, plain = trainer(single, "neftune:alpha=0"), trainer(single)
+def test_a_model_that_cannot_take_trees_reads_the_sequences_beside_each_other(trainer, thoughtful, monkeypatch):
+    monkeypatch.setattr("agentgym_training.sft.share", lambda model: model)
+    made = trainer(thoughtful, "single-pass")
+    micro = batch_of(made, 2)["micro"]
+    assert (micro.runs, micro.input_ids.shape) == (None, (5, max(len(r.input_ids) for r in thoughtful)))
+    several = losses_and_gradients(trainer(thoughtful), len(thoughtful))
+    for one, other in zip(several, losses_and_gradients(made, 2), strict=True):
+        assert (one - other).norm() <= 1e-5 * one.norm()
+
+
+def test_what_changes_the_input_goes_with_one_pass_unless_it_reads_from_left_to_right(trainer, thoughtful):
+    quiet, plain = trainer(thoughtful, "single-pass", "masked-thought:p=0", "neftune:alpha=0"), trainer(thoughtful, "single-pass")
     losses = [m.compute_loss(m.model, batch_of(m, 2)).item() for m in (quiet, plain)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    noisy = trainer(thoughtful, "single-pass", "neftune:alpha=50")
+    assert noisy.compute_loss(noisy.model, batch_of(noisy, 2)).item() != pytest.approx(losses[1], rel=1e-5)
     for spec in ("ift", "promot"):
-        made = trainer(single, spec)
-        with pytest.raises(UserError, match="leave single"):
-            made.compute_loss(made.model, batch_of(made, 2))
+        with pytest.raises(UserError, match=f"{spec} knows rows from left to right"):
+            parse(["single-pass", spec])
+
+
+def test_a_training_in_one_pass(nano_dir, thoughtful, tmp_path):
+    config = Sft(objectives=("single-pass",), max_steps=1, batch_size=2, warmup=0.0, lr=1e-3)
+    done = train_sft(nano_dir, thoughtful, tmp_path / "single", config)
+    assert done["tokens"] == sum(len(r.input_ids) for r in thoughtful)
+    train_sft(nano_dir, thoughtful, tmp_path / "several", config.model_copy(update={"objectives": (), "batch_size": 5}))
+    one, other = weights(tmp_path / "single"), weights(tmp_path / "several")
+    assert json.loads((tmp_path / "single" / "config.json").read_text()).get("_attn_implementation") is None
+    assert max((one[n] - other[n]).abs().mean().item() for n in one) < 1e-5

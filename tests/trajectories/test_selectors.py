@@ -111,6 +111,7 @@ def test_near_duplicates_are_found_by_their_words() -> None:
     ]
     assert kept("near:similarity=0.8", items) == [0, 3] or kept("near:similarity=0.8", items) == [0, 2, 3]
     assert 1 not in kept("near:similarity=0.8", items)
+    assert kept("near:of=request", items) == [0]  # all were asked the same
     assert kept("near:similarity=1,words=1", [told("a b"), told("b a"), told("a c")]) == [0, 2]
 
 

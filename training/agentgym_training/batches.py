@@ -120,29 +120,6 @@ def padded(rows: Sequence[Row], pad: int) -> dict[str, Tensor]:
     }
 
 
-def branched(rows: Sequence[Row]) -> dict[str, Tensor]:
-    """What rows that branch need beside `padded`; nothing where none does.
-
-    Returns:
-        ``parents`` (R, L), the place of the id before each id, 0 for the first; ``position_ids`` (R, L), how many ids come
-        before; and ``attention_mask`` (R, 1, L, L), 0 where an id comes from another or is it, else the least number. Padding
-        sees itself.
-    """
-    if all(r.parents is None for r in rows):
-        return {}
-    longest = max(len(r.input_ids) for r in rows)
-    seen = torch.eye(longest, dtype=torch.bool).repeat(len(rows), 1, 1)
-    parents = (torch.arange(longest) - 1).clamp(min=0).repeat(len(rows), 1)
-    for r, row in enumerate(rows):
-        given = row.parents or list(range(-1, len(row.input_ids) - 1))
-        for i, parent in enumerate(given):
-            if parent >= 0:
-                seen[r, i] |= seen[r, parent]
-                parents[r, i] = parent
-    mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
-    return {"parents": parents, "position_ids": seen.sum(2) - 1, "attention_mask": mask[:, None]}
-
-
 def _joined(asked: Row, answered: Row, longest: int) -> Row:
     """The prompt of one row with all that comes after the prompt of another."""
     prompt, start = asked.input_ids[: _first(asked)], _first(answered)

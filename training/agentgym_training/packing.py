@@ -332,23 +332,24 @@ def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
     return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 
 
-def score(model: Any, micro: Micro, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def score(model: Any, micro: Micro, of: Callable[[Tensor, Tensor], Tensor], inputs: dict[str, Any] | None = None) -> Tensor:
     """What `of` makes of the logits (c, V) and targets (c,) of each piece, for all m scored tokens: (m, ...).
 
     Args:
         model: A causal language model.
         micro: What it reads.
         of: In float32; it is computed again for the backward pass where there are several pieces.
+        inputs: What the model is called with instead of `Micro.inputs`, such as embeddings of the same shape.
     """
-    causal = _causal(model)
+    causal, inputs = _causal(model), micro.inputs if inputs is None else inputs
     if takes_trees(causal):
         head = causal.get_output_embeddings()
-        rows = causal.base_model(**micro.inputs).last_hidden_state.flatten(0, 1).index_select(0, micro.before)
+        rows = causal.base_model(**inputs).last_hidden_state.flatten(0, 1).index_select(0, micro.before)
     else:  # whatever the model does with its logits
         width = micro.input_ids.shape[1]
         columns, column = torch.unique(micro.before % width, return_inverse=True)
         head = torch.nn.Identity()
-        made = model(**micro.inputs, logits_to_keep=columns).logits.flatten(0, 1)
+        made = model(**inputs, logits_to_keep=columns).logits.flatten(0, 1)
         rows = made.index_select(0, micro.before // width * len(columns) + column)
     size = max(1, HEAD // causal.config.get_text_config().vocab_size)
     if len(rows) <= size:

@@ -4,6 +4,7 @@ Rows arrive tokenised and weighted, so TRL prepares nothing. What the loss is, w
 change stands in `objectives.base`.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -18,9 +19,10 @@ from trl import SFTConfig, SFTTrainer
 from agentgym import UserError
 
 from .base import Training, fit, open_model, pad_id
-from .batches import branched, padded
+from .batches import padded, scored
 from .losses import action_logps
 from .objectives import Batch, Objective, Scored, parse
+from .packing import Micro, pack, score, share, takes_trees, token_logps, trie
 from .rows import Row
 
 IGNORED = -100  # the label of what is not trained on
@@ -67,8 +69,12 @@ def train_sft(model_dir: Path, rows: Sequence[Row], out_dir: Path, config: Sft, 
         raise UserError("loss weights are finite and at least 0: mend the objective that wrote others")
     objectives = parse(config.objectives)
     model, tokenizer = open_model(model_dir)
-    usual = all(w in (0.0, 1.0) for r in rows for w in r.weights) and all(r.parents is None for r in rows)
-    usual = usual and not any(o.has("inputs", "loss") for o in objectives)
+    usual = all(w in (0.0, 1.0) for r in rows for w in r.weights) and not any(o.has("inputs", "loss") for o in objectives)
+    items: list[tuple[Row, ...]] = [(r,) for r in rows]
+    collator: Collator | Trees = Collator(rows, pad_id(tokenizer))
+    if any(o.together for o in objectives):
+        items = [tuple(g) for _, g in itertools.groupby(rows, key=lambda r: (r.source, r.stage, r.kind))]
+        collator = Trees(items, pad_id(tokenizer), trees=takes_trees(share(model)))
     out_dir = Path(out_dir)
 
     def finish(trained: Any) -> None:
@@ -80,10 +86,10 @@ def train_sft(model_dir: Path, rows: Sequence[Row], out_dir: Path, config: Sft, 
         SFTConfig,
         model,
         tokenizer,
-        Collator(rows, pad_id(tokenizer)),
-        rows=[(r.input_ids, r.weights, r.logprobs, r.stage, r.parents) for r in rows],
-        lengths=[len(r.input_ids) for r in rows],
-        stages=[r.stage for r in rows],
+        collator,
+        rows=[(r.input_ids, r.weights, r.logprobs, r.stage) for r in rows],
+        lengths=[len(trie([r.input_ids for r in item])[0]) for item in items],
+        stages=[item[0].stage for item in items],
         callbacks=[_Gradients(objectives)] if any(o.has("gradients") for o in objectives) else [],
         finish=finish,
         config=config,
@@ -108,32 +114,51 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
             objective.prepare(self.model, seed)
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The loss of a batch; see `objectives.base`."""
+        progress = self.state.global_step / max(1, self.state.max_steps)
+        if "micro" in inputs:
+            return self._loss_of_trees(model, inputs["micro"].to(self.args.device), inputs, progress)
         extra = {k: inputs.pop(k) for k in ("weights", "ref_logps", "lengths")}
-        batch = Batch(inputs["input_ids"], **extra, progress=self.state.global_step / max(1, self.state.max_steps))
+        batch = Batch(inputs["input_ids"], **extra, progress=progress)
         if self.usual and (torch.cuda.is_available() or return_outputs):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        given: dict[str, torch.Tensor] = {k: v for k, v in inputs.items() if k in ("input_ids", "position_ids", "attention_mask")}
-        for objective in self.objectives:
-            given = objective.inputs(model, given, batch)
+        given = self._inputs(model, {k: inputs[k] for k in ("input_ids", "position_ids")}, batch)
         columns = 1 + (batch.weights[:, 1:] != 0).any(0).nonzero()[:, 0]  # of ids that have a weight in some row
-        logits = self._logits(model, given, inputs.get("parents"), columns, batch.input_ids.shape[1])
+        before = given["position_ids"].shape[1] - batch.input_ids.shape[1]  # what an objective put before the rows
+        logits = model(**given, use_cache=False, logits_to_keep=columns - 1 + before).logits
         weights = batch.weights[:, columns]
         logps = action_logps(logits, batch.input_ids[:, columns], weights != 0)
         tokens = (weights != 0).sum() if num_items_in_batch is None else num_items_in_batch
         return self.loss(Scored(logps, batch.ref_logps[:, columns], weights, tokens))
 
-    def _logits(self, model: Any, given: Any, parents: torch.Tensor | None, columns: torch.Tensor, length: int) -> torch.Tensor:
-        """What the model says at those positions that predict the ids in `columns`, (R, C, V)."""
-        before = given["position_ids"].shape[1] - length  # what an objective put before the rows
-        if parents is None:
-            found: torch.Tensor = model(**given, use_cache=False, logits_to_keep=columns - 1 + before).logits
-            return found
-        kept, place = torch.unique(parents[:, columns], return_inverse=True)
-        logits: torch.Tensor = model(**given, use_cache=False, logits_to_keep=kept).logits
-        return logits.gather(1, place[..., None].expand(-1, -1, logits.shape[2]))
+    def _inputs(self, model: Any, given: dict[str, Any], batch: Batch) -> dict[str, Any]:
+        """What the model reads."""
+        for objective in self.objectives:
+            given = objective.inputs(model, given, batch)
+        return given
+
+    def _loss_of_trees(self, model: Any, micro: Micro, inputs: dict[str, torch.Tensor], progress: float) -> torch.Tensor:
+        """The loss of sequences whose common beginnings go through the model once; m of their ids have a weight."""
+        count, shape = len(micro.at), micro.input_ids.shape
+        lengths = torch.bincount(micro.sequence)
+        column = torch.arange(count, device=micro.at.device) - (lengths.cumsum(0) - lengths)[micro.sequence]
+
+        def in_place(values: torch.Tensor) -> torch.Tensor:
+            """From (m,) to the places of the ids in what is read."""
+            return values.new_zeros(shape.numel()).index_put((micro.at,), values).view(shape)
+
+        def by_sequence(values: torch.Tensor) -> torch.Tensor:
+            """From (m,) to a row for each sequence."""
+            return values.new_zeros(len(lengths), int(lengths.max())).index_put((micro.sequence, column), values)
+
+        weights, ref_logps = inputs["weights"], inputs["ref_logps"]
+        batch = Batch(micro.input_ids, in_place(weights), in_place(ref_logps), inputs["lengths"], progress)
+        given = self._inputs(model, micro.inputs, batch)
+        with self.accelerator.autocast():
+            logps = score(model, micro, token_logps, given)
+        return self.loss(Scored(by_sequence(logps), by_sequence(ref_logps), by_sequence(weights), count))
 
 
 class _Gradients(transformers.TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
@@ -161,10 +186,36 @@ class Collator:
         self.tokens = 0
 
     def __call__(self, batch: Sequence[dict[str, int]]) -> dict[str, torch.Tensor]:
-        """``input_ids``, ``labels``, ``position_ids``, ``weights``, ``ref_logps`` (R, L), ``lengths`` (R,); see `branched`."""
+        """``input_ids``, ``labels``, ``position_ids``, ``weights``, ``ref_logps`` (R, L), ``lengths`` (R,)."""
         rows = [self.rows[b["row"]] for b in batch]
         lengths = torch.tensor([len(r.input_ids) for r in rows])
         self.tokens += int(lengths.sum())
         made = padded(rows, self.pad)
         labels = made["input_ids"].masked_fill(made.pop("completion_mask") == 0, IGNORED)
-        return made | branched(rows) | {"labels": labels, "lengths": lengths}
+        return made | {"labels": labels, "lengths": lengths}
+
+
+class Trees:
+    """Puts the sequences of several items into a batch, so that what they begin with in common is read once.
+
+    Attributes:
+        tokens: How many tokens were handed out, each sequence counting whole.
+    """
+
+    def __init__(self, items: Sequence[Sequence[Row]], pad: int, *, trees: bool) -> None:
+        self.items, self.pad, self.trees = items, pad, trees
+        self.tokens = 0
+
+    def __call__(self, batch: Sequence[dict[str, int]]) -> dict[str, Any]:
+        """A `packing.Micro` of m ids with a weight as ``micro``, ``weights`` and ``ref_logps`` (m,), ``lengths`` of `Batch`."""
+        rows = [row for b in batch for row in self.items[b["row"]]]
+        sequences = scored(rows)
+        lengths = torch.tensor([float(len(r.input_ids)) for r in rows])
+        self.tokens += int(lengths.sum())
+        at = [(r, int(i)) for r, s in zip(rows, sequences, strict=True) for i in s.at]
+        return {
+            "micro": pack(sequences, self.pad, trees=self.trees),
+            "weights": torch.tensor([r.weights[i] for r, i in at]),
+            "ref_logps": torch.tensor([r.logprobs[i] if r.logprobs else 0.0 for r, i in at]),
+            "lengths": lengths.mean(0, keepdim=True) if self.trees else lengths,
+        }

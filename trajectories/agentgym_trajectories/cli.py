@@ -129,7 +129,7 @@ def collect(
     )
     opener = functools.partial(open_policy, policy)
     sampler = opener()
-    others = _role_samplers(role, open_policy)
+    others = role_samplers(role, open_policy)
     plays, version = playing(sampler, search, simulations, program, others)
     if hindsight is not None:
         if search or program:
@@ -231,7 +231,7 @@ def select(
     with Store(run) as store:
         store.add_selection(name, selecting.apply(store.trajectories(), chosen))
         counts = store.query("SELECT reason, count(*) n FROM selections WHERE name = ? GROUP BY reason ORDER BY n DESC", name)
-    found = _verdicts(output, counts, f"trajectories as selection {name!r} in {run}")
+    found = verdicts(output, counts, f"trajectories as selection {name!r} in {run}")
     if found["kept"]:
         output.next_steps(f"agentgym train sft {run} --selection {name} --model MODEL --out runs/policy")
     output.result({"run": str(run), "selection": name, **found})
@@ -255,7 +255,7 @@ def pairs(
         store.add_pairs(name, pairing.make_pairs(store.groups(), makers, filters))
         counts = store.query("SELECT dropped, count(*) n FROM pairs WHERE name = ? GROUP BY dropped ORDER BY n DESC", name)
         told = store.query(_KEPT_PAIRS, name)[0]
-    found = _verdicts(output, counts, f"pairs as {name!r} in {run}")
+    found = verdicts(output, counts, f"pairs as {name!r} in {run}")
     numbers: dict[str, float | None] = dict(zip(("tasks", "most_of_a_task", "margin", "confidence"), told, strict=True))
     if found["kept"]:
         output.table(("kept pairs", ""), [(what, f"{value:.3g}") for what, value in numbers.items()])
@@ -263,7 +263,7 @@ def pairs(
     output.result({"run": str(run), "pairs": name, **found, **numbers})
 
 
-def _verdicts(output: Output, counts: list[tuple[str, int]], what: str) -> dict[str, Any]:
+def verdicts(output: Output, counts: list[tuple[str, int]], what: str) -> dict[str, Any]:
     """Tell how many were kept and why the others were not; the same for programs."""
     reasons = dict(counts)
     kept, total = reasons.pop("", 0), sum(n for _, n in counts)
@@ -367,7 +367,7 @@ def playing(
     return chosen.play, chosen.version(sampler.version)
 
 
-def _role_samplers(roles: list[str] | None, opener: Callable[..., Sampler]) -> dict[str, Sampler]:
+def role_samplers(roles: list[str] | None, opener: Callable[..., Sampler]) -> dict[str, Sampler]:
     """The policies of ``ROLE=POLICY`` pairs.
 
     Raises:

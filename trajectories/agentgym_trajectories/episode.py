@@ -70,10 +70,20 @@ class Walk:
         episode: Where the nodes go.
         seed: Of the environment and, with the number of the turn, of each sampled turn.
         pulse: Told of every turn.
+        world: Seed of the environment, where that is another one: several walks through the same world.
     """
 
-    def __init__(self, host: Host, sampler: Sampler, episode: Episode, seed: int = 0, pulse: Pulse | None = None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        sampler: Sampler,
+        episode: Episode,
+        seed: int = 0,
+        pulse: Pulse | None = None,
+        world: int | None = None,
+    ) -> None:
         self.host, self.sampler, self.episode, self.seed = host, sampler, episode, seed
+        self.world = seed if world is None else world
         self.pulse = pulse or Pulse()
         self.messages: list[Message] = []
         self.parent = -1
@@ -123,7 +133,7 @@ class Walk:
 
     async def _reset(self) -> tuple[Observation, str]:
         self.pulse.wait("environment")
-        return await self.host.reset(self.seed, self.episode.task)
+        return await self.host.reset(self.world, self.episode.task)
 
     # ---- states and possible actions ----------------------------------------------------------------------------------
 
@@ -250,17 +260,34 @@ async def ask(sampler: Sampler, messages: Sequence[Message], seed: int, env: Any
 
 
 async def play(
-    host: Host, sampler: Sampler, episode: Episode, seed: int = 0, pulse: Pulse | None = None, turns: int | None = None
+    host: Host,
+    sampler: Sampler,
+    episode: Episode,
+    seed: int = 0,
+    pulse: Pulse | None = None,
+    turns: int | None = None,
+    edit: Edit = _as_it_is,
+    world: int | None = None,
 ) -> Episode:
     """Play one episode to its end, or to a number of turns that is less than the environment's own.
+
+    Args:
+        host: See `Walk`, as for all that is not named here.
+        sampler: The same.
+        episode: The same.
+        seed: The same.
+        pulse: The same.
+        turns: How many.
+        edit: See `Walk.start`.
+        world: See `Walk`.
 
     Raises:
         EnvironmentFailure: the environment broke.
         SamplerFailure: inference broke.
     """
     began = time.perf_counter()
-    walk = Walk(host, sampler, episode, seed, pulse)
-    await walk.start()
+    walk = Walk(host, sampler, episode, seed, pulse, world)
+    await walk.start(edit)
     while await walk.turn():
         if turns is not None and walk.pulse.turns >= turns:
             walk.cut(StopReason.MAX_TURNS)

@@ -18,10 +18,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from agentgym import Message, StopReason, UserError, system
+from agentgym import Message, StopReason, UserError
 from agentgym.sampling import Sampler
 from agentgym_trajectories.episode import Pulse, Walk
 from agentgym_trajectories.hosts import Host
+from agentgym_trajectories.rewrite import with_system
 from agentgym_trajectories.tree import Episode, Node
 
 PLANNER, CALLER, SUMMARISER, ACTOR, REFLECTOR = "planner", "caller", "summariser", "actor", "reflector"
@@ -55,7 +56,7 @@ class Planned:
 
     def version(self, policy: str) -> str:
         """The policies' versions by role."""
-        return _versions("alpha-umi", policy, self.samplers)
+        return versions("alpha-umi", policy, self.samplers)
 
     async def play(self, host: Host, sampler: Sampler, episode: Episode, seed: int, pulse: Pulse) -> Episode:
         """Play an episode."""
@@ -109,7 +110,7 @@ class Attempts:
 
     def version(self, policy: str) -> str:
         """The policies' versions by role, and how many tries."""
-        return _versions(f"{self.name}/{self.tries}", policy, self.samplers)
+        return versions(f"{self.name}/{self.tries}", policy, self.samplers)
 
     async def play(self, host: Host, sampler: Sampler, episode: Episode, seed: int, pulse: Pulse) -> Episode:
         """Play an episode.
@@ -154,7 +155,7 @@ class Attempts:
         (lesson,) = await walk.propose(sampler=self.samplers.get(REFLECTOR))
         lessons.append(walk.write(lesson, REFLECTOR))
         learnt = "\n".join(f"- {n.messages[0].content}" for n in lessons)
-        await walk.begin_anew(lambda opening: _with_system(opening, f"{LESSONS}\n{learnt}"))
+        await walk.begin_anew(lambda opening: with_system(opening, f"{LESSONS}\n{learnt}"))
         return True
 
 
@@ -195,17 +196,11 @@ def _walk(samplers: Mapping[str, Sampler], host: Host, sampler: Sampler, episode
     return Walk(host, sampler, episode, seed, pulse)
 
 
-def _versions(name: str, policy: str, samplers: Mapping[str, Sampler]) -> str:
+def versions(name: str, policy: str, samplers: Mapping[str, Sampler]) -> str:
+    """Names who plays, all roles included."""
     others = "".join(f",{role}={samplers[role].version}" for role in sorted(samplers))
     return f"{policy}+{name}{others}"
 
 
 def _with_plan(opening: tuple[Message, ...]) -> Sequence[Message]:
-    return _with_system(opening, PLAN)
-
-
-def _with_system(opening: tuple[Message, ...], text: str) -> Sequence[Message]:
-    """The opening with more in its system message."""
-    if opening and opening[0].role == "system":
-        return (system(f"{opening[0].content}\n\n{text}"), *opening[1:])
-    return (system(text), *opening)
+    return with_system(opening, PLAN)

@@ -38,14 +38,17 @@ def conditioned(example: Example, text: str) -> Example:
     """The same example with a line more in its system message; an empty line changes nothing."""
     if not text:
         return example
-    return replace(example, trajectory=retold(example.trajectory, lambda n: _with_system(n, text)))
+    return replace(
+        example,
+        trajectory=retold(example.trajectory, lambda n: n.messages if n.parent >= 0 else with_system(n.messages, text, "\n")),
+    )
 
 
-def _with_system(node: Node, text: str) -> Sequence[Message]:
-    first, *rest = node.messages or (system(""),)
-    if node.parent >= 0:
-        return node.messages
-    return [system(f"{first.content}\n{text}"), *rest] if first.role == "system" else [system(text), first, *rest]
+def with_system(opening: Sequence[Message], text: str, between: str = "\n\n") -> Sequence[Message]:
+    """The opening with more in its system message, which is made where there is none."""
+    if opening and opening[0].role == "system":
+        return (system(f"{opening[0].content}{between}{text}"), *opening[1:])
+    return (system(text), *opening)
 
 
 def linear(episode: Episode, turns: Sequence[Node]) -> Trajectory:

@@ -26,8 +26,6 @@ class Row:
         kind: What sort of example this is, to be balanced by; by default its environment.
         stage: Rows of a lower stage are trained on before those of a higher one.
         source: Number of the trajectory; its rows follow each other.
-        parents: L places, for each id that of the id before it, -1 for the first; None where each id follows the one on its left.
-            Sequences that begin alike can so be one row: an id sees those that it comes from and no others.
     """
 
     input_ids: list[int]
@@ -37,7 +35,6 @@ class Row:
     kind: str = ""
     stage: int = 0
     source: int = 0
-    parents: list[int] | None = None
 
     @property
     def trained(self) -> int:

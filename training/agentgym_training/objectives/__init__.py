@@ -55,9 +55,12 @@ def parse(specs: Sequence[str]) -> list[Objective]:
     """Objectives, in their order, from specs such as ``tl-training:maximum=5`` and ``neftune``.
 
     Raises:
-        UserError: there is no such objective or option, or several of them have a loss of their own.
+        UserError: there is no such objective or option, several of them have a loss of their own, or two do not go together.
     """
     chosen = [parse_spec(spec, OBJECTIVES, "objective") for spec in specs]
+    if any(o.together for o in chosen) and (bound := [o for o in chosen if isinstance(o, Ift | Promot)]):
+        name = type(bound[0]).__name__.lower()
+        raise UserError(f"single-pass reads trees, and {name} knows rows from left to right alone: leave one of them away")
     if len(losses := [spec for spec, objective in zip(specs, chosen, strict=True) if objective.has("loss")]) > 1:
         raise UserError(f"a training has one loss: leave all but one of {', '.join(losses)} away")
     return chosen

@@ -25,24 +25,23 @@ its batch, also when it is alone there. With weights of 0 and 1 this is the usua
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from agentgym import UserError
 from agentgym_trajectories.rows import Example, Row, Turn
 
 
 @dataclass(frozen=True)
 class Batch:
-    """R rows of at most L ids.
+    """R rows of at most L ids; sequences that go through the model as a tree are one row.
 
     Attributes:
         input_ids: (R, L), padded on the right.
         weights: (R, L), 0 on padding.
         ref_logps: (R, L), what the rows' ids were worth elsewhere, 0 off the weights.
-        lengths: (R,), how many ids each row has without its padding.
+        lengths: (R,), how many ids each row has without its padding; of a tree the mean over its sequences.
         progress: Share of the training's steps that are done, in [0, 1).
     """
 
@@ -76,7 +75,13 @@ class Scored:
 
 
 class Objective:
-    """A way to learn from trajectories."""
+    """A way to learn from trajectories.
+
+    Attributes:
+        together: The rows of a trajectory stand in the same batch, and batches go through the model as trees: see `packing`.
+    """
+
+    together: ClassVar[bool] = False
 
     def examples(self, examples: Iterable[Example]) -> Iterable[Example]:
         """What is learnt from instead of `examples`."""
@@ -121,14 +126,8 @@ def embedded(model: Any, inputs: dict[str, Tensor]) -> Tensor:
 
 
 def instead(inputs: dict[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
-    """`inputs` with these embeddings instead of ids; where there are more of them, positions are counted anew.
-
-    Raises:
-        UserError: there are more of them, before rows that branch.
-    """
+    """`inputs` with these embeddings instead of ids; where there are more of them, positions are counted anew."""
     others = {k: v for k, v in inputs.items() if k not in ("input_ids", "inputs_embeds")}
     if embeddings.shape[1] > inputs["position_ids"].shape[1]:
-        if "attention_mask" in inputs:
-            raise UserError("no prompt can be put before rows that branch: leave single-pass or promot away")
         others["position_ids"] = torch.arange(embeddings.shape[1], device=embeddings.device).expand(len(embeddings), -1)
     return others | {"inputs_embeds": embeddings}

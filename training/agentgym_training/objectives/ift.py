@@ -17,8 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agentgym import UserError
-
 from .base import Batch, Objective, Scored, embedded, instead
 
 
@@ -35,13 +33,7 @@ class Ift(Objective):
     gamma: float = 0.95
 
     def inputs(self, model: Any, inputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Mixed embeddings.
-
-        Raises:
-            UserError: rows branch, so that what was predicted does not stand on the left.
-        """
-        if "attention_mask" in inputs:
-            raise UserError("ift reads from left to right: leave single-pass away")
+        """Mixed embeddings."""
         with torch.no_grad():
             likeliest = model(input_ids=batch.input_ids, position_ids=inputs["position_ids"], use_cache=False).logits.argmax(-1)
         predicted = torch.where(batch.weights[:, 1:] > 0, likeliest[:, :-1], batch.input_ids[:, 1:])

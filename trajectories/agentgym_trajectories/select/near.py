@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from agentgym import UserError
 from agentgym_trajectories.rewrite import transcript
@@ -17,12 +17,13 @@ PERMUTATIONS = 128
 class Near(Selector[Trajectory]):
     """Keep the first of trajectories whose word n-grams (`words` long) have a Jaccard similarity of about `similarity` or more.
 
-    Texts are what was asked and what the agent said and called. Numbers are words: orders that differ in their ids alone are
-    alike, yet not the same, so set the similarity by what your tasks share.
+    Texts are what was asked and what the agent said and called; with ``of=request`` what was asked alone. Numbers are words:
+    orders that differ in their ids alone are alike, yet not the same, so set the similarity by what your tasks share.
     """
 
     similarity: float = 0.9
     words: int = 3
+    of: Literal["all", "request"] = "all"
 
     def __post_init__(self) -> None:
         if not 0 < self.similarity <= 1 or self.words < 1:
@@ -49,5 +50,5 @@ class Near(Selector[Trajectory]):
 
     def _grams(self, t: Trajectory) -> set[str]:
         own = [m for m in t.messages if m.role in ("user", "assistant")]
-        words = transcript(own).split()
+        words = (transcript(own) if self.of == "all" else t.episode.task.prompt).split()
         return {" ".join(words[i : i + self.words]) for i in range(max(1, len(words) - self.words + 1))}
