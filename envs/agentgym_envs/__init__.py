@@ -15,6 +15,7 @@ def register_environments() -> None:
     register("games/FrozenLake-v0", "agentgym_envs.games.frozen_lake:FrozenLake")
     register("games/KeyDoor-v0", "agentgym_envs.games.keydoor:KeyDoor")
     register("games/Taxi-v0", "agentgym_envs.games.taxi:Taxi")
+    register("instruct/IFEval-v0", "agentgym_envs.instruct.ifeval.env:IFEval")
     register("instruct/Verifiable-v0", "agentgym_envs.instruct.env:Verifiable")
     register("remote/Mcp-v0", "agentgym_envs.remote.mcp:Mcp")
     register("remote/OpenApi-v0", "agentgym_envs.remote.openapi:OpenApi")
