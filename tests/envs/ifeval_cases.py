@@ -227,6 +227,8 @@ CAPITALS = {
     "DON'T": 1,
     "*BOLD* and [NAME]": 2,
     "ÉTÉ": 1,
+    "The U.S. and the U.S.A.": 2,
+    "end.A new one": 1,
 }
 JSONS = (
     "{}", "[]", '{"a": 1}', "[1, 2, 3]", '"text"', "12", "true", "null", '{"a": {"b": []}}', '[{"a": "b"}, {"c": null}]', " { } ", "-1.5e3",

@@ -5,7 +5,8 @@ its first line, its last line, and all asterisks. An empty text follows nothing.
 
 The 25 checks are our own, after the published descriptions and code. What departs from it: languages are told by another library,
 and a text without letters is in none (`language`); sentences and words in capitals are counted by the rules of `instruct.text`;
-keywords and section marks are taken literally, not as regular expressions; blank paragraphs have no number (`length.FirstWord`).
+keywords and section marks are taken literally, not as regular expressions; blank paragraphs have no number (`length.FirstWord`);
+letters that are none ("#", "!") are counted as well, where the published code draws another letter by lot.
 """
 
 from collections.abc import Iterable, Mapping

@@ -15,6 +15,7 @@ from agentgym_envs.instruct.vocabulary import AVOIDED, KEYWORDS
 
 RELATIONS: tuple[Relation, ...] = ("at least", "less than")
 NAMES = {"de": "German", "it": "Italian", "pt": "Portuguese", "ru": "Russian", "hi": "Hindi", "ko": "Korean", "ar": "Arabic"}
+_DOT = re.compile(r"\b([^\W\d_])\.(?=[^\W\d_]\b)")  # within "U.S."
 Words = Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1)]
 Character = Annotated[str, Meta(min_length=1, max_length=1)]
 
@@ -132,7 +133,7 @@ class Language(Instruction, frozen=True, tag="language:response_language"):
 
 
 class CapitalWords(Instruction, frozen=True, tag="change_case:capital_word_frequency"):
-    """How many words, as `text.words` counts them, are in capital letters; "I" and "A" are such words."""
+    """How many words, as `text.words` counts them, are in capital letters; "I" and "A" are such words, "U.S." is one."""
 
     capital_relation: Relation
     capital_frequency: Count
@@ -145,7 +146,8 @@ class CapitalWords(Instruction, frozen=True, tag="change_case:capital_word_frequ
         return cls(relation, rng.randint(1, 5) if relation == "at least" else rng.randint(2, 6))
 
     def holds(self, answer: str) -> bool:
-        return related(sum(map(str.isupper, words(answer))), self.capital_relation, self.capital_frequency)
+        found = words(_DOT.sub(r"\1", answer))
+        return related(sum(map(str.isupper, found)), self.capital_relation, self.capital_frequency)
 
     def guide(self, draft: Draft) -> None:
         draft.capitals = narrowed(draft.capitals, self.capital_relation, self.capital_frequency)

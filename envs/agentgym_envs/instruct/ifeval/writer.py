@@ -30,8 +30,8 @@ def gold(instructions: Sequence[AnyInstruction]) -> str | None:
 
 def _sizes(draft: Draft) -> Iterator[tuple[int, int]]:
     """Numbers of sentences, and of clauses in each, to be tried."""
-    foreign = 0 if draft.language == "en" else 3 + len(draft.repeat) // 20  # most of the answer has to be in its language
-    least = max(draft.sentences[0], foreign, 1)
+    told = draft.language != "en" or draft.case  # most of such an answer has to be in its language
+    least = max(draft.sentences[0], 3 + len(draft.repeat) // 20 if told else 1)
     for sentences in [*range(least, max(0, least - FEWER), -1), least + 1, least + 2, least + 5]:
         yield from dict.fromkeys((sentences, max(1, math.ceil(draft.words[0] / words / sentences))) for words in CLAUSE)
         yield sentences, math.ceil(draft.words[0] / CLAUSE[-1] / sentences) + 2
