@@ -1,5 +1,6 @@
 """A piece of a rubric: something that looks at an answer and says, by name, how good it is."""
 
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -10,6 +11,7 @@ from agentgym.judging import asked
 from agentgym.partners import open_model
 
 T = TypeVar("T")
+_MARK = re.compile(r"\[(?=\s*(?:end of|request|answer)\b)", re.IGNORECASE)
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -29,8 +31,8 @@ class Answered(msgspec.Struct, frozen=True):
     def request(self) -> str:
         """The opening as a judge reads it."""
         if len(self.opening) == 1:
-            return self.opening[0].content
-        return "\n\n".join(f"{m.role}: {m.content}" for m in self.opening)
+            return quoted(self.opening[0].content)
+        return "\n\n".join(f"{m.role}: {quoted(m.content)}" for m in self.opening)
 
 
 class Piece(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True, forbid_unknown_fields=True):
@@ -111,6 +113,11 @@ class JudgePiece(Piece, frozen=True):
         if verdict is None:
             raise EnvironmentFailure(f"the judge of {self.called!r} gave no verdict on task {given.task.id}")
         return verdict
+
+
+def quoted(text: str) -> str:
+    """A text without the marks around texts in a judge's question: no answer can end itself and go on as somebody else."""
+    return _MARK.sub("(", text)
 
 
 def reference(task: Task) -> str:

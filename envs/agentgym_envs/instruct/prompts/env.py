@@ -71,7 +71,7 @@ class Prompts(AsyncEnvironment):
         Raises:
             EnvironmentFailure: a judge or a reward model gave none.
         """
-        given = Answered(self.task, tuple(opening_of(self.task)), answer)
+        given = Answered(self.task, tuple(opening(opening_of(self.task))), answer)
         values = await together(*(piece.value(given) for piece in self.pieces))
         parts = zip(self.pieces, values, strict=True)
         return {f"{p.called}:{detail}" if detail else p.called: v for p, found in parts for detail, v in found.items()}

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from agentgym import EnvironmentFailure, Failure, UserError, assistant
 from agentgym.errors import NotInstalled
+from agentgym.tokens import Chat, Conversation
 
 from .base import Answered, Piece
 
@@ -42,8 +43,11 @@ def _worth(path: str, given: Answered) -> float:
     import torch
 
     chat, model, weights = _loaded(path)
+    conversation = Conversation(chat)
     try:
-        ids = chat.encode(chat.render([*given.opening, assistant(given.answer)], (), prompt=False))
+        conversation.observe(given.opening)
+        conversation.act(assistant(given.answer))  # what spells control tokens is text
+        ids = conversation.ids
         with torch.inference_mode():
             worth = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].double().tolist()
     except (Failure, RuntimeError, IndexError) as error:  # too long for it, or too large for this machine
@@ -65,7 +69,6 @@ def _loaded(path: str) -> tuple[Any, Any, list[float]]:
         from transformers import AutoModelForSequenceClassification
 
         from agentgym.sampling.transformers import load_tokenizer, loading
-        from agentgym.tokens import Chat
     except ImportError as error:
         raise NotInstalled(f"a reward model needs {error.name}: pip install 'agentgym[train]'") from error
     chat, file = Chat(load_tokenizer(directory)), directory / ATTRIBUTES
