@@ -209,6 +209,7 @@ def test_the_published_questions() -> None:
             assert play(env, task, "<first>", "<second>")[2]["rewards"]["score"] == pytest.approx(8.0)
         text = "\n".join(t for _, t in heard)
     assert len(heard) == 160
+    assert not [check for check in check_env(lambda: MtBench(DATA, rates(lambda *_: "[[7]]")), tasks=2) if not check.ok]
     assert sum("[The Start of Reference Answer]" in t or "<|The Start of Reference Answer|>" in t for _, t in heard) == 60
     assert "{" + "question" not in text
     assert all("<first>" in t for _, t in heard)

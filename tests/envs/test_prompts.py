@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -54,6 +55,7 @@ def rewarded(rubric: list[dict[str, Any]], answer: str, task: Task = TASK, **oth
         ({"question": "Why?", "answer": "So."}, ["user: Why?"], "So."),
         ({"instruction": "Add.", "input": "1 2", "output": "3"}, ["user: Add.\n\n1 2"], "3"),
         ({"instruction": "Add.", "input": ""}, ["user: Add."], ""),
+        ({"instruction": "Add.", "instances": [{"input": "1 2", "output": "3"}]}, ["user: Add.\n\n1 2"], "3"),
         ({"prompt": [{"role": "system", "content": "Be."}, {"role": "user", "content": "Hi"}]}, ["system: Be.", "user: Hi"], ""),
         ({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Oh"}]}, ["user: Hi"], "Oh"),
         (
@@ -405,6 +407,23 @@ def test_a_rubric_in_a_file(tmp_path: Path) -> None:
 
 def test_conformance() -> None:
     assert not [check for check in check_env("instruct/Prompts-v0", tasks=3) if not check.ok]
+
+
+@pytest.mark.skipif("AGENTGYM_DATA" not in os.environ, reason="AGENTGYM_DATA is not set")
+def test_published_lists_load() -> None:
+    counts = {
+        "self_instruct_seeds/seed_tasks.jsonl": 175,
+        "ifeval": 541,
+        "gsm8k/test.jsonl": 1319,
+        "mt_bench/mt_bench/question.jsonl": 0,
+    }
+    for name, count in counts.items():
+        with closing(Prompts(f"{os.environ['AGENTGYM_DATA']}/{name}", [{"kind": "length", "most": 100}])) as env:
+            if count:
+                assert sum(len(env.tasks(split)) for split in ("train", "validation", "test")) == count
+            else:
+                with pytest.raises(UserError, match="row 1"):  # two turns are no prompt
+                    env.tasks()
 
 
 def test_conformance_with_a_judge() -> None:

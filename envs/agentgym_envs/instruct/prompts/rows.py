@@ -22,12 +22,15 @@ def convert(row: Row, named: str) -> Task:
     """A row as a task.
 
     The prompt is a text or a list of messages (``role`` and ``content``) under one of `PROMPTS`; an ``input`` beside an
-    ``instruction`` belongs to it. Where the messages end with the assistant's, that is the reference answer; else it is what one
-    of `REFERENCES` holds. Demands are given as `Checks` says. A row's own ``split`` counts more than the file's.
+    ``instruction`` belongs to it, also as the first of its ``instances``. Where the messages end with the assistant's, that
+    is the reference answer; else it is what one of `REFERENCES` holds. Demands are given as `Checks` says. A row's own
+    ``split`` counts more than the file's.
 
     Raises:
         KeyError, TypeError, ValueError: it has no prompt, or demands that are none.
     """
+    if row.get("instances"):  # Self-Instruct's seeds
+        row = {**row, **row["instances"][0]}
     name = next((n for n in PROMPTS if row.get(n)), None)
     if name is None:
         raise KeyError(f"none of {', '.join(PROMPTS)}")
