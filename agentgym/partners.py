@@ -169,8 +169,8 @@ def open_model(who: str | Sampler) -> Model:
 
 @functools.cache
 def _shared(policy: str) -> Sampler:
-    if policy == "oracle":
-        raise UserError("an oracle plays agents, nobody else: give `script`, or a model such as openai:MODEL")
+    if policy in ("oracle", "random"):
+        raise UserError(f"{policy!r} plays agents, nobody else: give `script`, or a model such as openai:MODEL")
     return open_sampler(policy, temperature=0.0, max_tokens=_WORDS)
 
 

@@ -201,7 +201,7 @@ def has_postscript(text: str, marker: str) -> bool:
 def count_capitals(text: str) -> int:
     """Words with letters; what begins with digits is looked at from the first letter on, "don't" and "long-lost" are one."""
     framed = f" {text} "
-    lone = [c.isalpha() and not (framed[i].isalnum() or framed[i + 2].isalnum()) for i, c in enumerate(text)]
+    lone = [c.isalpha() and not any(n.isalnum() or n == "_" for n in (framed[i], framed[i + 2])) for i, c in enumerate(text)]
     inner = [c == "." and any(lone[i - 1 : i]) and any(lone[i + 1 : i + 2]) for i, c in enumerate(text)]  # of "U.S."
     text = "".join(c for c, within in zip(text, inner, strict=True) if not within)
     count = 0

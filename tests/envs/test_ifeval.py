@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agentgym import Task, UserError, assistant
 from agentgym.checks import check_env, validate_env
@@ -244,3 +246,67 @@ def test_the_second_check_agrees_on_all_prompts() -> None:
     assert counts["oracle"] == 541 - len(CONTRADICTORY)
     assert counts["violating"] == 0
     assert 0 < counts["random"] < 541
+
+
+PIECES = [
+    "*",
+    "**",
+    "***",
+    "\n",
+    "\n\n",
+    " ",
+    "[",
+    "]",
+    "<<",
+    ">>",
+    "<",
+    "-",
+    '"',
+    "'",
+    ",",
+    ".",
+    "!",
+    "?",
+    "P.",
+    "S.",
+    "p",
+    "Mr.",
+    "U.S.",
+]
+PIECES += [
+    "a",
+    "B",
+    "I",
+    "One",
+    "TWO",
+    "rope",
+    "Tent",
+    "q",
+    "elm",
+    "Section",
+    "1",
+    "3.5",
+    "{",
+    "}",
+    "rock",
+    "_",
+    "é",
+    "(",
+    ")",
+    "\t",
+    "```",
+    "json",
+]
+TOLD = {
+    "language:response_language",
+    "change_case:english_capital",
+    "change_case:english_lowercase",
+}  # of no language in particular
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join), st.data())
+def test_both_checks_agree_on_whatever_is_written(answer: str, data: st.DataObject) -> None:
+    for kind in sorted(CASES.keys() - TOLD):
+        arguments = data.draw(st.sampled_from([a for side in CASES[kind] for a, _ in side]))
+        assert strictly(kind, arguments, answer) == follows(kind, arguments, answer), (kind, arguments)
