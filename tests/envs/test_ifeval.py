@@ -164,6 +164,21 @@ def test_a_language_that_the_writer_does_not_speak() -> None:
     assert env.step(assistant("老人慢慢地走过街道，在商店里买了面包。"))[4]["success"]
 
 
+@pytest.mark.parametrize(
+    "much",
+    [
+        ("length_constraints:number_words", {"relation": "at least", "num_words": 10**9}),
+        ("length_constraints:nth_paragraph_first_word", {"num_paragraphs": 10**9, "nth_paragraph": 1, "first_word": "a"}),
+        ("keywords:frequency", {"keyword": "a", "relation": "at least", "frequency": 10**9}),
+        ("keywords:letter_frequency", {"letter": "a", "let_relation": "at least", "let_frequency": 10**9}),
+    ],
+)
+def test_the_writer_writes_no_endless_texts(much: tuple[str, dict[str, Any]]) -> None:
+    env = IFEval()
+    env.reset(options={"task": convert(row(much), "")})
+    assert env.oracle() is None
+
+
 # ---- the environment -----------------------------------------------------------------------------------------------------------
 
 

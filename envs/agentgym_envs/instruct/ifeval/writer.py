@@ -11,6 +11,7 @@ from agentgym_envs.instruct.ifeval.vocabulary import CLAUSES, RICH
 from agentgym_envs.instruct.text import WORD
 
 CLAUSE = (10, 9, 8, 7)  # words in one, with whatever joins it to others, at most
+LONGEST = 20_000  # words, about: nobody reads more than that
 FEWER = 6  # sentences that other parts of the answer may bring with them
 
 
@@ -19,13 +20,20 @@ def gold(instructions: Sequence[AnyInstruction]) -> str | None:
     draft = Draft()
     for instruction in instructions:
         instruction.guide(draft)
-    if draft.language not in CLAUSES:
+    if draft.language not in CLAUSES or _asked_for(draft) > LONGEST:
         return None
     for sentences, clauses in _sizes(draft):
         answer = write(draft, sentences, clauses)
         if judge(instructions, answer)["prompt_strict"]:
             return answer
     return None
+
+
+def _asked_for(draft: Draft) -> int:
+    """The least number of words, about."""
+    single = (draft.words[0], draft.sentences[0], draft.capitals[0], draft.paragraphs, draft.sections[1], draft.bullets)
+    several = (draft.highlights, draft.placeholders, draft.first[0] if draft.first else 0)
+    return max(*single, *several, *draft.mentions.values(), *draft.rich.values())
 
 
 def _sizes(draft: Draft) -> Iterator[tuple[int, int]]:
