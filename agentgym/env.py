@@ -91,6 +91,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         max_turns: Actions after which an episode is truncated, with no score.
         max_calls: Tool calls answered in one turn; the rest get `TOO_MANY_CALLS`.
         rubric: Weights of the parts that `score` and `shape` return.
+        enough: The rubric's total from which an episode is a success.
         floor: The share of tasks that an agent solves by doing nothing; `agentgym env validate` measures it.
         judged: False where nobody says what an episode was worth: no reward is claimed then, and none is kept.
         blocking: True when `step` waits for something (a process, a network): the rollout engine then gives each instance a
@@ -112,6 +113,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
     max_turns: int = 20
     max_calls: int = 8
     rubric: Rubric = Rubric()
+    enough: float = 1.0
     floor: float = 0.0
     judged: bool = True
     blocking: bool = False
@@ -295,7 +297,7 @@ class Environment(gymnasium.Env[Observation, Action], ABC):
         self._ended = terminated or truncated
         info: dict[str, Any] = {"task": self.task.id, "rewards": parts, "errors": errors}
         if self._ended:
-            solved = scored is not None and bool(self.rubric.total(scored) >= 1 - 1e-9)  # NumPy has another
+            solved = scored is not None and bool(self.rubric.total(scored) >= self.enough - 1e-9)  # NumPy has another
             info["success"] = solved if self.judged else None
         return Observation(messages, self.tools.schemas), self.rubric.total(parts), terminated, truncated, info
 

@@ -124,14 +124,14 @@ class Model:
         """The model's next words, without its thoughts.
 
         Args:
-            instructions: The system message.
+            instructions: The system message; empty for none.
             talk: The conversation from the model's side: its own words are the assistant's, the last ones are not.
             seed: Of the sampling.
 
         Raises:
             SamplerFailure: it broke, or said nothing.
         """
-        messages = [system(instructions), *talk]
+        messages = [*([system(instructions)] if instructions else []), *talk]
         request = SampleRequest(messages, (), self._ids(messages), seed)
         (sample,) = await self.sampler.sample([request])
         if not sample.message.content.strip():
@@ -169,8 +169,8 @@ def open_model(who: str | Sampler) -> Model:
 
 @functools.cache
 def _shared(policy: str) -> Sampler:
-    if policy == "oracle":
-        raise UserError("an oracle plays agents, nobody else: give `script`, or a model such as openai:MODEL")
+    if policy in ("oracle", "random"):
+        raise UserError(f"{policy!r} plays agents, nobody else: give `script`, or a model such as openai:MODEL")
     return open_sampler(policy, temperature=0.0, max_tokens=_WORDS)
 
 

@@ -13,9 +13,10 @@ from agentgym import Environment, Message, Task, UserError, assistant
 from agentgym.registry import make
 from agentgym.tasks import SPLITS
 from agentgym_envs.instruct.constraints import KINDS, AnyConstraint, Constraint
+from agentgym_envs.instruct.constraints.base import compose
 from agentgym_envs.instruct.env import Verifiable
 from agentgym_envs.instruct.judge import ECHO, Instruction, judge
-from agentgym_envs.instruct.tasks import LEVELS, compose
+from agentgym_envs.instruct.tasks import LEVELS
 from agentgym_envs.instruct.text import folded, lines, paragraphs, sentences, words
 from agentgym_envs.instruct.vocabulary import ADVERBIALS, BESIDE, ENDINGS, KEYWORDS, OPENINGS, PREDICATES, TITLES, TOPICS
 from agentgym_envs.instruct.writer import gold
@@ -193,7 +194,7 @@ def test_the_oracle_solves_every_task_in_one_step_and_nothing_scores_nothing(lev
 @settings(max_examples=300, deadline=None)
 @given(seed=st.integers(0, 2**62), count=st.integers(1, 3))
 def test_composed_constraints_settle_different_aspects(seed, count):
-    composed = compose(random.Random(seed), count)
+    composed = compose(random.Random(seed), count, KINDS)
     claims = Counter(claim for c in composed for claim in c.claims)
     assert len(composed) == count
     assert max(claims.values()) == 1

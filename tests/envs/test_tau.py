@@ -575,7 +575,7 @@ def test_a_user_who_says_nothing_is_no_fault_of_the_agent() -> None:
 
 def test_users_are_named_like_policies() -> None:
     assert isinstance(open_user("script"), Script)
-    with pytest.raises(UserError, match="an oracle plays agents"):
+    with pytest.raises(UserError, match="'oracle' plays agents"):
         Tau(user="oracle")
     with pytest.raises(UserError, match="there is no policy 'nobody'"):
         Tau(user="nobody")

@@ -5,7 +5,8 @@ import random
 import msgspec
 
 from agentgym import Task
-from agentgym_envs.instruct.constraints import KINDS, AnyConstraint
+from agentgym_envs.instruct.constraints import KINDS
+from agentgym_envs.instruct.constraints.base import compose
 from agentgym_envs.instruct.judge import Instruction
 from agentgym_envs.instruct.vocabulary import ADJECTIVES, CLOSINGS, REQUESTS, TOPICS
 from agentgym_envs.instruct.writer import gold
@@ -23,20 +24,8 @@ def make_task(rng: random.Random, level: str) -> Task:
 
 def _draw(rng: random.Random, level: str) -> Task:
     adjective, noun = rng.choice(ADJECTIVES), rng.choice(TOPICS)
-    constraints = compose(rng, LEVELS[level])
+    constraints = compose(rng, LEVELS[level], KINDS)
     request = rng.choice(REQUESTS).format(topic=f"{adjective} {noun}")
     closing = rng.choice(CLOSINGS).format(noun=noun)
     prompt = " ".join([request, *(c.sentence(rng) for c in constraints), closing])
     return Task(prompt, msgspec.to_builtins(Instruction(adjective, noun, constraints)), difficulty=level)
-
-
-def compose(rng: random.Random, count: int) -> list[AnyConstraint]:
-    """`count` constraints of different kinds, no two of which claim the same aspect of the text."""
-    chosen: list[AnyConstraint] = []
-    claimed: set[str] = set()
-    while len(chosen) < count:
-        kind = rng.choice(KINDS)
-        if claimed.isdisjoint(kind.claims):
-            chosen.append(kind.draw(rng))
-            claimed |= kind.claims
-    return chosen

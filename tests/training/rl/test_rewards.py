@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 import agentgym
 from agentgym import ErrorCategory, SamplerFailure, UserError
 from agentgym.cli.output import Output
+from agentgym.judging import ATTEMPTS
 from agentgym.sampling import Sample
 from agentgym_training.base import Lora
 from agentgym_training.reward_model import RewardModel, RewardModelling, rated_rows, train_attribute_model, train_reward_model
 from agentgym_training.rl.es import ES, Evolution
-from agentgym_training.rl.judge import ATTEMPTS, Judge, transcript, verdict
+from agentgym_training.rl.judge import Judge, transcript, verdict
 from agentgym_training.rl.loop import Loop
 from agentgym_training.rl.rewards import Environment, Errors, Length, Outcome, Part, Total, rewards_named, settled
 from agentgym_training.rl.turns import environment_reward, turns_of

@@ -6,14 +6,12 @@ environment failed in; it is never scored 0.
 """
 
 import asyncio
-import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agentgym import SamplerFailure, user
-from agentgym.sampling import Sampler, SampleRequest
-from agentgym.tokens import Conversation
+from agentgym.judging import asked, rating
+from agentgym.partners import Model
+from agentgym.sampling import Sampler
 from agentgym_trajectories.search.critique import shown
 from agentgym_trajectories.tree import Trajectory
 
@@ -23,7 +21,6 @@ This is what an agent was asked, what it did, and what came of it:
 {}
 
 How well did the agent do what it was asked, from 0 (not at all) to 10 (perfectly)? Answer with the number alone."""
-ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -47,25 +44,13 @@ class Judge:
         return await asyncio.gather(*map(self._one, trajectories))
 
     async def _one(self, trajectory: Trajectory) -> float | None:
-        messages = [user(QUESTION.format(transcript(trajectory)))]
-        ids = None if self.sampler.chat is None else Conversation(self.sampler.chat).observe(messages)[0]
-        task, sample = trajectory.episode.task.id, trajectory.episode.sample
-        for attempt in range(ATTEMPTS):
-            seed = zlib.crc32(f"{task}/{sample}/{trajectory.leaf.id}/{attempt}".encode())
-            try:
-                (answer,) = await self.sampler.sample([SampleRequest(messages, (), ids, seed)])
-            except SamplerFailure:
-                continue
-            if (mark := verdict(answer.message.content)) is not None:
-                return mark
-        return None
+        identity = f"{trajectory.episode.task.id}/{trajectory.episode.sample}/{trajectory.leaf.id}"
+        return await asked(Model(self.sampler), QUESTION.format(transcript(trajectory)), verdict, identity)
 
 
 def verdict(text: str) -> float | None:
     """The last number of an answer, if it is one from 0 to 10, as a number in [0, 1]."""
-    found = re.findall(r"(?<![\d.])-?\d+(?:\.\d+)?", text)
-    mark = float(found[-1]) / 10 if found else -1.0
-    return mark if 0 <= mark <= 1 else None
+    return rating(text, 0, 10)
 
 
 def transcript(trajectory: Trajectory) -> str:

@@ -1,8 +1,8 @@
-"""What every constraint says of itself, and the plan through which it guides the oracle's writer."""
+"""What every demand on an answer says of itself, and the plan through which constraints guide the oracle's writer."""
 
 import random
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Self
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import msgspec
 
@@ -53,11 +53,11 @@ class Plan(msgspec.Struct):
     ending: str = ""
 
 
-class Constraint(msgspec.Struct, frozen=True, tag_field="kind"):
-    """One demand on the answer. Its fields are its parameters, plain JSON together with `kind`.
+class Demand(msgspec.Struct, frozen=True, tag_field="kind"):
+    """Something asked of an answer that a program can check. Its fields are its parameters, plain JSON together with `kind`.
 
     Attributes:
-        claims: The aspects of a text that it settles; two constraints that claim the same one are never composed.
+        claims: The aspects of a text that it settles; two demands that claim the same one are never composed.
         phrases: How it is said, with the fields as placeholders.
     """
 
@@ -71,20 +71,39 @@ class Constraint(msgspec.Struct, frozen=True, tag_field="kind"):
 
     @classmethod
     def draw(cls, rng: random.Random) -> Self:
-        """A constraint of this kind with random parameters."""
+        """A demand of this kind with random parameters."""
         return cls()
 
     def sentence(self, rng: random.Random) -> str:
-        """The constraint as an instruction, in one of its phrasings."""
+        """The demand as an instruction, in one of its phrasings."""
         return rng.choice(self.phrases).format(**{name: _shown(getattr(self, name)) for name in self.__struct_fields__})
 
     def holds(self, answer: str) -> bool:
-        """Whether `answer`, without white space around it, fulfils the constraint."""
+        """Whether `answer` fulfils it."""
         raise NotImplementedError
+
+
+class Constraint(Demand, frozen=True):
+    """A demand of ``instruct/Verifiable-v0``; its answers have no white space around them."""
 
     def guide(self, plan: Plan) -> None:
         """Set what the writer has to observe so that the constraint holds."""
         raise NotImplementedError
+
+
+D = TypeVar("D", bound=Demand)
+
+
+def compose(rng: random.Random, count: int, kinds: Sequence[type[D]]) -> list[D]:
+    """`count` demands of different kinds, no two of which claim the same aspect of the text."""
+    chosen: list[D] = []
+    claimed: set[str] = set()
+    while len(chosen) < count:
+        kind = rng.choice(kinds)
+        if claimed.isdisjoint(kind.claims):
+            chosen.append(kind.draw(rng))
+            claimed |= kind.claims
+    return chosen
 
 
 def _shown(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""``instruct/Context-v0``: passages that say something other than what everybody knows."""

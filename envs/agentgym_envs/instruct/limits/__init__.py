@@ -1,0 +1,1 @@
+"""``instruct/Limits-v0``: requests that writing cannot fulfil, and their twins, which it can."""
