@@ -16,7 +16,7 @@ import msgspec
 import pydantic
 
 from agentgym.dialects.base import clean
-from agentgym.errors import EnvironmentFailure, ErrorCategory, Failure, ToolError, UserError
+from agentgym.errors import EnvironmentFailure, ErrorCategory, Failure, NotInstalled, ToolError, UserError
 from agentgym.messages import Message, ToolCall
 
 MAX_RESULT_CHARS = 50_000  # longer results are cut and say so: one careless tool must not fill a context window
@@ -244,7 +244,7 @@ def _result(call: ToolCall, value: Any) -> ToolResult:
 
 def _refusal(call: ToolCall, error: Exception) -> ToolResult:
     """What the agent is told of an exception in a tool; what is not its doing is raised on."""
-    if isinstance(error, Failure):
+    if isinstance(error, Failure | NotInstalled):
         raise error
     if isinstance(error, ToolError):
         return _mistake(call, ErrorCategory.TOOL_ERROR, str(error))

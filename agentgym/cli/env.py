@@ -12,20 +12,24 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from agentgym.checks import Check, Validation, check_env, validate_env
 from agentgym.cli import scaffold
-from agentgym.cli.output import EnvArgOption, JsonOption, Output, parse_env_args
+from agentgym.cli.output import EnvArgOption, IdArgument, JsonOption, Output, parse_env_args
 from agentgym.env import Environment
 from agentgym.errors import NotInstalled, UserError
 from agentgym.messages import to_openai
 from agentgym.registry import make, needs, specs
 from agentgym.tasks import SPLITS
 
-app = typer.Typer(help="List, show, check and begin environments.", no_args_is_help=True)
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Environment, as in `agentgym env list`.")]
+app = typer.Typer(
+    help="List, show, check and begin environments.\n\nExample: agentgym env show desk/Orders-v0", no_args_is_help=True
+)
 
 
 @app.command("list")
 def list_environments(json: JsonOption = False) -> None:
-    """List all environments, those of installed packages included."""
+    """List all environments, those of installed packages included.
+
+    Example: agentgym env list
+    """
     out = Output(json)
     found = [{"id": i, "family": i.partition("/")[0], "description": _describe(spec)} for i, spec in specs().items()]
     out.table(("environment", "family", "description"), [tuple(f.values()) for f in found])
@@ -36,7 +40,10 @@ def list_environments(json: JsonOption = False) -> None:
 
 @app.command()
 def show(env: IdArgument, env_arg: EnvArgOption = None, json: JsonOption = False) -> None:
-    """Show an environment's description, tools, tasks and an example."""
+    """Show an environment's description, tools, tasks and an example.
+
+    Example: agentgym env show desk/Orders-v0 --env-arg level=hard
+    """
     out = Output(json)
     with closing(make(env, **parse_env_args(env_arg))) as made:
         data = _portrait(env, made)
@@ -64,6 +71,8 @@ def check(
     """Check that an environment keeps its promises.
 
     The exit code is 1 when it does not. Of several, those are left out that need what is not given or not installed.
+
+    Example: agentgym env check games
     """
     if (env is None) != every:
         raise UserError("say which environment to check: an ID, or --all, and not both")
@@ -107,6 +116,8 @@ def validate(
 
     The exit code is 1 when the oracle fails, or doing nothing solves more than the environment says; the tasks that the oracle
     does not solve are named.
+
+    Example: agentgym env validate code/Python-v0 --data mbpp.jsonl
     """
     out, arguments = Output(json), parse_env_args(env_arg)
     if data is not None:
@@ -138,6 +149,8 @@ def new(
     """Begin an environment of your own.
 
     Writes a small package that works and passes the checks.
+
+    Example: agentgym env new my_env
     """
     out = Output(json)
     folder = scaffold.create(name, parent)

@@ -3,20 +3,22 @@
 A value of the group is a `typer.Typer` (a group of commands) or a function (one command). A command that cannot be imported
 stays in the list and says what is missing, so that one package or extra that is not there takes no other down.
 
+Whatever goes wrong through what the user asked for, or on the user's machine, is one line on stderr that says what to do.
 Exit codes: 0 done, 1 something failed, 2 the request is wrong, 130 interrupted.
 """
 
+import errno
 import logging
 import os
-import re
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires
-from typing import Annotated, Any, NoReturn
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 from typer.core import TyperGroup
 
 import agentgym
+from agentgym.cli.extras import extra_of
 from agentgym.errors import Failure, UserError
 
 GROUP = "agentgym.commands"
@@ -33,9 +35,21 @@ _ORDER = (
     "model",
     "train",
     "eval",
+    "compare",
+    "plan",
+    "loop",
     "report",
     "demo",
+    "doctor",
 )  # installed metadata lose their order
+UsageError = cast(type[Any], typer.BadParameter.__base__)  # Typer has no name for it
+WIDTH = 100  # columns of help, where the terminal has so many
+# What the disk refuses, wherever it is noticed. Other errors of the system are bugs, and keep their traceback.
+_BLOCKED = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose another path, or mend the permissions"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG), "choose another path"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, and run the command again"),
+}
 
 
 class _Root(TyperGroup):
@@ -44,6 +58,12 @@ class _Root(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=_rank)  # Typer puts groups behind commands
 
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().make_context(*args, **options)
+        except UsageError as error:
+            _misused(error)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -51,12 +71,19 @@ class _Root(TyperGroup):
             _exit(f"Error: {error}", 2)
         except Failure as error:
             _exit(f"Error: {error}", 1)
+        except UsageError as error:
+            _misused(error)
         except ModuleNotFoundError as error:  # commands import what is heavy when they run
             if not (remedy := _remedy(error)):
                 raise
             _exit(f"Error: {error}; {remedy}", 2)
         except KeyboardInterrupt:
             _exit("Interrupted.", 130)
+        except Exception as error:
+            if not (number := _blocked(error)):
+                raise
+            where = getattr(error, "filename", None) or "the output"
+            _exit(f"Error: {where} cannot be written ({os.strerror(number)}): {_BLOCKED[number]}", 2)
 
 
 def main() -> None:
@@ -72,9 +99,12 @@ def main() -> None:
 
 def build_app() -> typer.Typer:
     """All commands that entry points announce, ours first and in the order of a project's way."""
-    # Plain help and errors: a usage error is two lines, not a box.
     app = typer.Typer(
-        cls=_Root, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+        cls=_Root,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"max_content_width": WIDTH},
     )
     app.callback()(_root)
     for point in entry_points(group=GROUP):
@@ -91,7 +121,10 @@ def _version(asked: bool) -> None:
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, help="Print the version.", is_eager=True)] = False,
 ) -> None:
-    """Environments, exact trajectories, tree search and training for language-model agents."""
+    """Environments, exact trajectories, tree search and training for language-model agents.
+
+    Example: agentgym demo --out runs/demo
+    """
 
 
 def _rank(command: str) -> tuple[int, str]:
@@ -126,15 +159,23 @@ def _unavailable(name: str, error: Exception) -> Callable[[], None]:
 def _remedy(error: Exception) -> str:
     """The extra of this distribution that brings a missing module, as advice; empty when it is nothing of that kind."""
     missing = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
-    try:
-        lines = requires("agentgym") or []
-    except PackageNotFoundError:
-        return ""
-    for line in lines:
-        found = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", line)
-        if found and found[1].replace("-", "_").lower() == missing.lower():
-            return f"install it with: pip install 'agentgym[{found[2]}]'"
-    return ""
+    extra = extra_of(missing)
+    return f"install it with: pip install 'agentgym[{extra}]'" if extra else ""
+
+
+def _misused(error: Any) -> NoReturn:
+    """A command line that cannot be read, in one line; of a group without a command, its help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        raise error
+    where = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+    _exit(f"Error: {' '.join(error.format_message().split())}{where}", 2)
+
+
+def _blocked(error: Exception) -> int:
+    """What the system refused, if it is one of `_BLOCKED`; libraries written in Rust say it in words."""
+    if isinstance(error, OSError):
+        return error.errno if error.errno in _BLOCKED else 0
+    return next((number for number in _BLOCKED if f"(os error {number})" in str(error)), 0)
 
 
 def _exit(text: str, code: int) -> NoReturn:

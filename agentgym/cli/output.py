@@ -22,9 +22,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from agentgym.errors import UserError
+from agentgym.registry import specs
 from agentgym.tools import to_json
 
-EnvOption = Annotated[str, typer.Option("--env", metavar="ID", help="Environment, as in `agentgym env list`.")]
+
+def _environments(incomplete: str) -> list[str]:
+    """For the shell's completion."""
+    return [env_id for env_id in specs() if env_id.startswith(incomplete)]
+
+
+_ENV = typer.Option("--env", metavar="ID", help="Environment, as in `agentgym env list`.", autocompletion=_environments)
+EnvOption = Annotated[str, _ENV]
+OptionalEnvOption = Annotated[str | None, _ENV]
+IdArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="Environment, as in `agentgym env list`.", autocompletion=_environments)
+]
 EnvArgOption = Annotated[
     list[str] | None,
     typer.Option("--env-arg", metavar="KEY=VALUE", help="Argument of the environment (JSON or text); repeatable."),

@@ -92,6 +92,12 @@ class Usage(msgspec.Struct):
     cost: float = 0.0
 
 
+def no_model(path: str | Path) -> str:
+    """What to do where there is no model directory: make one, or fetch what looks like a hub's name."""
+    fetch = f"`hf download {path} --local-dir DIRECTORY` fetches one from the hub, " if str(path).count("/") == 1 else ""
+    return f"{fetch}`agentgym model init` makes a small one"
+
+
 class Sampler(Protocol):
     """Writes turns."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from agentgym.dialects import Dialect
 from agentgym.dialects import dialect as dialect_named
 from agentgym.errors import UserError
-from agentgym.sampling.base import Sampler
+from agentgym.sampling.base import Sampler, no_model
 from agentgym.sampling.scripted import oracle, wanderer
 from agentgym.sampling.vllm_engine import Engine
 
@@ -48,8 +48,8 @@ def open_sampler(
         return _openai(policy, temperature, max_tokens)
     if not Path(policy).is_dir():  # before torch is imported
         raise UserError(
-            f"there is no policy {policy!r}: use `oracle`, `random`, `openai:MODEL`, `vllm:DIRECTORY`, or a model directory "
-            "(see `agentgym model init`)"
+            f"there is no policy {policy!r}: use oracle, random, openai:MODEL, vllm:DIRECTORY, or a model directory "
+            f"({no_model(policy)})"
         )
     try:
         from agentgym.sampling.transformers import TransformersSampler  # torch comes with an extra
@@ -72,7 +72,7 @@ def _openai(policy: str, temperature: float, max_tokens: int) -> Sampler:
 
 def _vllm(place: str, batch: int, temperature: float, max_tokens: int, dialect: Dialect | None, guided: bool) -> Sampler:
     if not place.startswith(("http://", "https://")) and not Path(place).is_dir():
-        raise UserError(f"there is no model directory {place}: write vllm:DIRECTORY or vllm:http://host:port")
+        raise UserError(f"there is no model directory {place}: write vllm:DIRECTORY or vllm:http://host:port; {no_model(place)}")
     try:
         from agentgym.sampling.vllm import VllmSampler
         from agentgym.sampling.vllm_local import LocalEngine

@@ -102,7 +102,7 @@ class OpenAISampler:
         )
         host = self.endpoint.host
         if not key and host not in LOOPBACK:
-            raise UserError(f"the server {host} needs an API key: set OPENAI_API_KEY, or give `api_key`")
+            raise UserError(f"the server {host} needs an API key: set OPENAI_API_KEY (in Python, `api_key`)")
         self.version = f"{model}@{host}"
         self._prices, self._extra = prices, dict(extra)
         self._settings: dict[str, Any] = {"model": model, "temperature": temperature}

@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agentgym.dialects import Dialect
 from agentgym.errors import RefusedFailure, SamplerFailure, UserError
-from agentgym.sampling.base import Probe, Sample, SampleRequest, Usage, publishable
+from agentgym.sampling.base import Probe, Sample, SampleRequest, Usage, no_model, publishable
 from agentgym.sampling.decoding import Batch, Row
 from agentgym.sampling.vllm_engine import tolerance
 from agentgym.tokens import Chat
@@ -276,6 +276,8 @@ def load_tokenizer(path: Path) -> Any:
         UserError: there is none.
     """
     with loading(path):
+        if path.is_dir() and not any(path.glob("*token*")):
+            raise UserError(f"there is no tokenizer in {path}: copy the tokenizer* files of the model it came from")
         return AutoTokenizer.from_pretrained(path)
 
 
@@ -283,7 +285,7 @@ def load_tokenizer(path: Path) -> Any:
 def loading(path: Path) -> Iterator[None]:
     """Around the loading of a model directory: what goes wrong there is a `UserError` that names it."""
     if not path.is_dir():
-        raise UserError(f"there is no model directory {path}: give a Hugging Face model directory (see `agentgym model init`)")
+        raise UserError(f"there is no model directory {path}: {no_model(path)}")
     try:
         yield
     except (OSError, ValueError, KeyError) as error:

@@ -41,13 +41,14 @@ from docker.errors import DockerException
 from docker.types import LogConfig
 from requests.exceptions import RequestException
 
-from agentgym.errors import EnvironmentFailure, UserError
+from agentgym.errors import EnvironmentFailure, NotInstalled
 from agentgym.sandbox import image
 from agentgym.sandbox.base import MIB, Limits
 from agentgym.sandbox.guest.serve import packed, unpacked
 from agentgym.sandbox.hosted import HostedSandbox, Link
 
 LABEL = "agentgym.sandbox"
+SOCKET = "unix:///var/run/docker.sock"  # where an Engine usually is
 USER = 61000  # hardly anybody's on the host
 START = 30.0  # seconds until a container serves
 WAIT = 300.0  # seconds until a container is free
@@ -65,7 +66,7 @@ class DockerSandbox(HostedSandbox):
         limits: See `Limits`.
 
     Raises:
-        UserError: no Engine can be reached (``DOCKER_HOST`` says where another one is).
+        NotInstalled: no Engine can be reached (``DOCKER_HOST`` says where another one is).
     """
 
     def __init__(self, limits: Limits = Limits()) -> None:
@@ -271,16 +272,39 @@ def pool() -> Pool:
     """This process's pool.
 
     Raises:
-        UserError: no Engine can be reached.
+        NotInstalled: no Engine can be reached.
     """
     host = os.environ.get("DOCKER_HOST", "")
     with _pools_lock:
         if (os.getpid(), host) not in _pools:
+            client = connect()
             try:
-                _pools[os.getpid(), host] = Pool(docker.from_env(timeout=120))
+                _pools[os.getpid(), host] = Pool(client)
             except (DockerException, RequestException) as error:
-                raise UserError(f"no Docker Engine can be used ({error}): start one, or take the local sandbox") from error
+                raise _unusable(error) from error
         return _pools[os.getpid(), host]
+
+
+def connect() -> Any:
+    """A `docker.DockerClient` of the Engine, which answers.
+
+    Raises:
+        NotInstalled: no Engine can be reached.
+    """
+    host = os.environ.get("DOCKER_HOST") or SOCKET
+    try:
+        if host.startswith("unix://"):  # the SDK says less of a socket that nobody listens to, and forgets to close it
+            with socket.socket(socket.AF_UNIX) as tried:
+                tried.connect(host.removeprefix("unix://"))
+        return docker.from_env(timeout=120)
+    except (OSError, DockerException, RequestException) as error:
+        raise _unusable(error) from error
+
+
+def _unusable(error: Exception) -> NotInstalled:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    where = os.environ.get("DOCKER_HOST") or SOCKET
+    return NotInstalled(f"no Docker Engine can be used at {where} ({reason}): start one, or take the local sandbox")
 
 
 # ---- containers whose host is gone ------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from agentgym.errors import EnvironmentFailure, UserError
+from agentgym.errors import EnvironmentFailure, NotInstalled
 from agentgym.sandbox.base import Limits
 from agentgym.sandbox.guest.serve import unpacked
 from agentgym.sandbox.hosted import HostedSandbox, Link
@@ -46,7 +46,7 @@ class LocalSandbox(HostedSandbox):
         allow_unsafe: Go on where the kernel cannot give all of them; `missing` says which.
 
     Raises:
-        UserError: the kernel gives no namespaces, or, without `allow_unsafe`, not all of the rest.
+        NotInstalled: the kernel gives no namespaces, or, without `allow_unsafe`, not all of the rest.
     """
 
     def __init__(self, limits: Limits = Limits(), *, allow_unsafe: bool = False) -> None:
@@ -54,7 +54,7 @@ class LocalSandbox(HostedSandbox):
         self.missing = missing()
         if self.missing and not allow_unsafe:
             lacks = "; ".join(self.missing)
-            raise UserError(f"this kernel gives no safe local sandbox, it lacks: {lacks}. Use docker, or allow_unsafe")
+            raise NotInstalled(f"this kernel gives no safe local sandbox, it lacks: {lacks}. Use docker, or allow_unsafe")
 
     @property
     def safe(self) -> bool:
@@ -72,13 +72,13 @@ def missing() -> tuple[str, ...]:
     """What this kernel cannot give to a local sandbox.
 
     Raises:
-        UserError: not even namespaces.
+        NotInstalled: not even namespaces.
     """
     link = _LocalLink(Limits())
     try:
         return link.start()
     except EnvironmentFailure as error:
-        raise UserError(f"this machine has no local sandbox ({error}): use the docker sandbox") from error
+        raise NotInstalled(f"this machine has no local sandbox ({error}): use the docker sandbox") from error
     finally:
         link.close()
 

@@ -19,7 +19,6 @@ import asyncio
 import itertools
 import json
 import random
-import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -28,9 +27,10 @@ from typing import Any, TypeVar
 import psutil
 
 from agentgym import Message, Task
+from agentgym.browsers import of_the_system
 from agentgym_envs.web.accessibility import read
 from agentgym_envs.web.booking.env import BookingEnvironment
-from agentgym_envs.web.browser import PROGRAMS, opened
+from agentgym_envs.web.browser import opened
 from agentgym_envs.web.errand import Errand
 from agentgym_envs.web.shop.env import ShopEnvironment
 from tests.benchmarks import miniwob
@@ -169,7 +169,7 @@ def speeds() -> dict[str, Any]:
         "text_steps_per_cpu_s": round(asyncio.run(text(ShopEnvironment))),
         "booking_steps_per_cpu_s": round(asyncio.run(text(BookingEnvironment))),
     }
-    if any(map(shutil.which, PROGRAMS)):
+    if of_the_system():
         clock, cpu = asyncio.run(browser())
         found |= {"browser_actions_per_s": round(clock, 1), "browser_actions_per_cpu_s": round(cpu, 1)}
         found |= {"miniwob_episodes_per_s": asyncio.run(miniwob.episodes_per_s()), "peers": miniwob.others()}

@@ -1,7 +1,6 @@
 """What tests with a browser share: whether there is one, that none is left, and little sites for it to visit."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +9,7 @@ from threading import Thread
 import psutil
 import pytest
 
+from agentgym.browsers import of_the_system
 from agentgym_envs.web import browser
 
 BROWSER = pytest.mark.xdist_group("browser")  # one for all
@@ -18,7 +18,7 @@ BROWSER = pytest.mark.xdist_group("browser")  # one for all
 @pytest.fixture(scope="module")
 def headless() -> Iterator[None]:
     """A browser is there, and none is left."""
-    if not any(map(shutil.which, browser.PROGRAMS)):
+    if of_the_system() is None:
         if os.environ.get("CI") == "true":
             pytest.fail("there is no Chromium, and continuous integration has to have one")
         pytest.skip("there is no Chromium")

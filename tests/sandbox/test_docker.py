@@ -156,7 +156,6 @@ def test_orphans_are_found_by_their_label(client: Any, engine: str) -> None:
         client.api.remove_container(identity, force=True)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the SDK forgets the socket that did not connect
 def test_without_an_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     pytest.importorskip("docker")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,11 +14,11 @@ import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from agentgym import ErrorCategory, Message, StopReason, Task, assistant, call, user
+from agentgym.browsers import of_the_system
 from agentgym_trajectories.tree import Episode
 from agentgym_trajectories.view.run import Run
 from agentgym_trajectories.view.server import application
 
-PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 ENVS = ("desk/Orders-v0", "games/KeyDoor-v0", "code/Maths-v0")
 VERSIONS = ("policy@aaaa1111", "policy@bbbb2222", "policy@bbbb2222+agent-q/4x16")
 MISTAKES = (ErrorCategory.TOOL_ERROR, ErrorCategory.BAD_FORMAT)
@@ -97,7 +96,7 @@ def served(path: Path, **options: Any) -> Iterator[str]:
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A headless browser; without one the test is skipped, in continuous integration it fails."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    program = of_the_system()
     if program is None:
         if os.environ.get("CI") == "true":
             pytest.fail("there is no Chromium, and continuous integration has to have one")

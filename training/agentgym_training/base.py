@@ -16,12 +16,13 @@ from typing import Any, Literal, Protocol
 import torch
 import transformers
 from peft import LoraConfig, PeftModel
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from agentgym import UserError
 from agentgym.sampling.transformers import load, without_peft_warning
 
 from .files import keep_lines, write_json
+from .track import checked
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Training(BaseModel):
         lora: Adapters, or None for all weights.
         save_steps: Steps between checkpoints; None for none.
         seed: Of the rows' order and the adapters' first weights.
+        track: A tracker that is told too; see `track`. A training that is resumed may have another.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +63,12 @@ class Training(BaseModel):
     lora: Lora | None = None
     save_steps: int | None = Field(None, ge=1)
     seed: int = 0
+    track: str | None = Field(None, exclude=True)
+
+    @field_validator("track")
+    @classmethod
+    def _here(cls, track: str | None) -> str | None:
+        return checked(track)
 
 
 class Collator(Protocol):
@@ -325,7 +333,8 @@ def arguments(kind: Callable[..., Any], out_dir: Path, config: Training, steps: 
         save_steps=config.save_steps or steps,
         save_total_limit=2,
         disable_tqdm=True,  # `Metrics` tells how far it is
-        report_to="none",
+        report_to=config.track or "none",
+        run_name=out_dir.name,
         seed=config.seed,
         **more,
     )

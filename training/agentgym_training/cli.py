@@ -45,6 +45,7 @@ from .cli_options import (
     ResumeOption,
     RoleOption,
     SaveStepsOption,
+    TrackOption,
     conclude,
     configure,
     refuse_existing,
@@ -54,8 +55,10 @@ from .cli_reward import reward
 from .cli_rl import es, rl, tokens
 from .evaluate import Evaluation, evaluate
 
-model = typer.Typer(help="Make models.", no_args_is_help=True)
-train = typer.Typer(help="Train policies.", no_args_is_help=True)
+model = typer.Typer(help="Make models.\n\nExample: agentgym model init runs/gold --out runs/base", no_args_is_help=True)
+train = typer.Typer(
+    help="Train policies.\n\nExample: agentgym train sft runs/gold --model runs/base --out runs/policy", no_args_is_help=True
+)
 train.command("preference")(preference)
 train.command("reward")(reward)
 train.command("rl")(rl)
@@ -108,6 +111,7 @@ def sft(
     max_length: MaxLengthOption = None,
     save_steps: SaveStepsOption = None,
     resume: ResumeOption = False,
+    track: TrackOption = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:

@@ -18,10 +18,10 @@ def compare(
     out: Annotated[Path, typer.Option("--out", help="Directory for models and results; give it again to go on.")],
     by: Annotated[
         list[str] | None,
-        typer.Option("--by", metavar="NAME[:OPTION=VALUE,...][+NAME...]", help="A selection; several."),
+        typer.Option("--by", metavar="NAME[:KEY=VALUE,...][+NAME...]", help="A selection; several."),
     ] = None,
     objectives: Annotated[
-        list[str] | None, typer.Option("--objective", metavar="NAME[:OPTION=VALUE,...]", help="An objective on everything.")
+        list[str] | None, typer.Option("--objective", metavar="NAME[:KEY=VALUE,...]", help="An objective on everything.")
     ] = None,
     count: Annotated[int | None, typer.Option("--count", min=1, help="Size of each selection; default: the smallest's.")] = None,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Of each training.")] = 400,

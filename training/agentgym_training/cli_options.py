@@ -23,11 +23,12 @@ BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Rows,
 LrOption = Annotated[float, typer.Option("--lr", min=1e-12, help="Peak learning rate.")]
 ObjectiveOption = Annotated[
     list[str] | None,
-    typer.Option("--objective", metavar="NAME[:OPTION=VALUE,...]", help="What is learnt, and how; several in their order."),
+    typer.Option("--objective", metavar="NAME[:KEY=VALUE,...]", help="What is learnt, and how; several in their order."),
 ]
-LoraRankOption = Annotated[int, typer.Option("--lora-rank", min=0, help="Train LoRA adapters of this rank; 0: all weights.")]
+LoraRankOption = Annotated[int, typer.Option("--lora-rank", min=0, help="Of LoRA adapters; 0 trains all weights.")]
 MaxLengthOption = Annotated[int | None, typer.Option("--max-length", min=1, help="Leave longer rows out.")]
 SaveStepsOption = Annotated[int | None, typer.Option("--save-steps", min=1, help="Steps between checkpoints.")]
+TrackOption = Annotated[str | None, typer.Option("--track", help="Tell tensorboard, wandb, mlflow or trackio too.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")]
 
 

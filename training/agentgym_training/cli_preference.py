@@ -21,6 +21,7 @@ from .cli_options import (
     ResumeOption,
     RoleOption,
     SaveStepsOption,
+    TrackOption,
     conclude,
     configure,
 )
@@ -63,6 +64,7 @@ def preference(
     max_length: MaxLengthOption = None,
     save_steps: SaveStepsOption = None,
     resume: ResumeOption = False,
+    track: TrackOption = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:

@@ -20,6 +20,7 @@ from .cli_options import (
     OutOption,
     ResumeOption,
     SaveStepsOption,
+    TrackOption,
     conclude,
     configure,
 )
@@ -48,6 +49,7 @@ def reward(
     max_length: MaxLengthOption = None,
     save_steps: SaveStepsOption = None,
     resume: ResumeOption = False,
+    track: TrackOption = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:

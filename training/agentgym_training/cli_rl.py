@@ -2,26 +2,27 @@
 
 import json as jsonlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from agentgym import UserError
 from agentgym.cli.output import EnvArgOption, EnvOption, JsonOption, Output, parse_env_args
-from agentgym_trajectories.cli import MaxTokensOption, SeedOption
+from agentgym_trajectories.cli import MaxTokensOption, SeedOption, choose_tasks
 from agentgym_trajectories.select import parse
 
-from .cli_options import LoraRankOption, LrOption, ModelOption, OutOption, ResumeOption, configure
+from .cli_options import LoraRankOption, LrOption, ModelOption, OutOption, ResumeOption, TrackOption, configure
 
 if TYPE_CHECKING:
     from .rl.loop import Loop
 
-MethodOption = Annotated[str, typer.Option("--method", help="grpo, dr-grpo, dapo, gspo, rloo, gigpo, ppo, archer, ... .")]
-UpdatesOption = Annotated[int, typer.Option("--updates", min=1, help="How often episodes are collected and learnt from.")]
+MethodOption = Annotated[str, typer.Option("--method", help="grpo, dapo, gspo, rloo, gigpo, ppo, archer ...")]
+UpdatesOption = Annotated[int, typer.Option("--updates", min=1, help="Batches to collect and learn from.")]
 TasksOption = Annotated[int, typer.Option("--tasks", min=1, help="New tasks of each update.")]
 SamplesOption = Annotated[int, typer.Option("--samples", min=1, help="Episodes of each task.")]
 StepsOption = Annotated[int, typer.Option("--steps", min=1, help="Steps of the optimizer in each update.")]
-StalenessOption = Annotated[int, typer.Option("--staleness", min=0, help="Updates that episodes may be late; 0 waits for them.")]
-RefillOption = Annotated[int, typer.Option("--refill", min=0, help="Replace groups without a difference, so often at most.")]
+StalenessOption = Annotated[int, typer.Option("--staleness", min=0, help="Updates that episodes may be late.")]
+RefillOption = Annotated[int, typer.Option("--refill", min=0, help="Tries to replace groups that are alike.")]
 KlOption = Annotated[float | None, typer.Option("--kl", min=0.0, help="Of the distance from a reference; default: the method's.")]
 EntropyOption = Annotated[float | None, typer.Option("--entropy", min=0.0, help="Of the entropy; default: the method's.")]
 ReferenceOption = Annotated[
@@ -30,16 +31,14 @@ ReferenceOption = Annotated[
 SamplerOption = Annotated[Literal["transformers", "vllm"], typer.Option("--sampler", help="Who writes the episodes.")]
 StageOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--stage", metavar="since=N[,difficulty=NAME][,turns=N]", help="Of a curriculum: what is asked from update N on."
-    ),
+    typer.Option("--stage", metavar="KEY=VALUE,...", help="Of a curriculum: since=UPDATE, and difficulty=NAME or turns=N."),
 ]
 RewardOption = Annotated[
     list[str] | None,
     typer.Option(
         "--reward",
-        metavar="NAME[:OPTION=VALUE,...]",
-        help="environment, part, errors, length, judge:SAMPLER, model:DIRECTORY; the sum of all given.",
+        metavar="NAME[:KEY=VALUE,...]",
+        help="environment, part, errors, length, judge:..., model:...; added up.",
     ),
 ]
 SaveEveryOption = Annotated[int, typer.Option("--save-every", min=1, help="Updates between checkpoints.")]
@@ -70,6 +69,7 @@ def rl(
     save_every: SaveEveryOption = 1,
     eval_tasks: EvalTasksOption = 200,
     resume: ResumeOption = False,
+    track: TrackOption = None,
     seed: SeedOption = 0,
     env_arg: EnvArgOption = None,
     json: JsonOption = False,
@@ -83,10 +83,11 @@ def rl(
     from .rl.loop import SAMPLERS, Loop
     from .rl.rewards import rewards_named
 
-    stages = tuple(parse(f"stage:{spec}", {"stage": Stage}) for spec in stage or ())
+    stages = tuple(parse(f"stage:{spec}", {"stage": Stage}, "curriculum") for spec in stage or ())
     named = {"stages": stages, "reference": tuple(p.resolve() for p in reference or ())}
     config = configure(RL, given.params | named)
     arguments = parse_env_args(env_arg)
+    _exist(env, arguments, model)
     loop = Loop(env, arguments, model, out, config, output, rewards_named(reward or ()), SAMPLERS[sampler])
     before = _success(loop, model, "before", eval_tasks)
     output.say(f"Training {model} by {method} in {env}: {updates} updates of {tasks} tasks x {samples} into {out}.")
@@ -96,6 +97,14 @@ def rl(
         output.say(f"Held-out success {before:.1%} before, {after:.1%} after {done['sampled_tokens']:,} sampled tokens: {out}")
     output.next_steps(f"agentgym eval --env {env} --policy {out}")
     output.result({"model": str(out), "success_before": before, "success_after": after, **done})
+
+
+def _exist(env: str, arguments: dict[str, Any], model: Path) -> None:
+    """Raise a `UserError` where there is no such environment or model, before anything is written."""
+    from agentgym.sampling.transformers import load_tokenizer
+
+    choose_tasks(env, arguments, "train", 0, 1)
+    load_tokenizer(model)
 
 
 def _success(loop: "Loop", policy: Path, name: str, tasks: int) -> float | None:
@@ -129,6 +138,7 @@ def es(
     lora_rank: LoraRankOption = 0,
     max_tokens: MaxTokensOption = 256,
     resume: ResumeOption = False,
+    track: TrackOption = None,
     seed: SeedOption = 0,
     env_arg: EnvArgOption = None,
     json: JsonOption = False,
@@ -141,9 +151,10 @@ def es(
     from .rl.es import ES, Evolution
     from .rl.rewards import rewards_named
 
-    config = configure(ES, given.params)
+    config, arguments = configure(ES, given.params), parse_env_args(env_arg)
+    _exist(env, arguments, model)
     output.say(f"Evolving {model} in {env}: {updates} generations of {2 * pairs} members x {tasks} tasks into {out}.")
-    done = Evolution(env, parse_env_args(env_arg), model, out, config, output, rewards_named(reward or ())).run(resume)
+    done = Evolution(env, arguments, model, out, config, output, rewards_named(reward or ())).run(resume)
     output.next_steps(f"agentgym eval --env {env} --policy {out}")
     output.result({"model": str(out), **done})
 
@@ -167,7 +178,9 @@ def tokens(
 
     from .rl.tokens import as_html, as_text, tokens_of
 
-    last = max(run.glob("update-*"), key=lambda d: int(d.name.rpartition("-")[2]), default=run)
+    if not (made := list(run.glob("update-*"))):
+        raise UserError(f"there are no updates in {run}: give the directory that `agentgym train rl --out` made")
+    last = max(made, key=lambda d: int(d.name.rpartition("-")[2]))
     found = tokens_of(run, update, task, sample, load_tokenizer(last))
     if page:
         page.write_text(as_html(found, f"Update {update}, task {task}, sample {sample}"))

@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from agentgym import Tasks, UserError, make
-from agentgym.cli.output import EnvArgOption, JsonOption, Output, parse_env_args
+from agentgym.cli.output import EnvArgOption, JsonOption, OptionalEnvOption, Output, parse_env_args
 from agentgym.dialects import dialect as dialect_named
 from agentgym.sampling import Sampler, Scripted
 from agentgym.sampling.named import open_sampler
@@ -36,17 +36,17 @@ _KEPT_PAIRS = """SELECT count(*), max(n), sum(margins) / sum(n), sum(confidences
     WHERE name = ? AND dropped = '' GROUP BY env, env_args, task)"""
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run, as given to `agentgym collect --out`.")]
-PolicyOption = Annotated[str, typer.Option("--policy", help="oracle, random, DIRECTORY, vllm:DIRECTORY, vllm:URL, openai:MODEL.")]
+PolicyOption = Annotated[str, typer.Option("--policy", help="oracle, random, DIRECTORY, vllm:..., openai:MODEL.")]
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation or test.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")]
 TemperatureOption = Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")]
 MaxTokensOption = Annotated[int, typer.Option("--max-tokens", min=1, help="Longest turn, in tokens.")]
 DialectOption = Annotated[str | None, typer.Option("--dialect", help="How calls are written; by default what the model speaks.")]
-ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=0, help="Episodes in flight; 0: as many as are worth it.")]
-SearchOption = Annotated[str | None, typer.Option("--search", help=f"Search a tree for each episode: {', '.join(NAMED)}.")]
+ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=0, help="Episodes in flight; 0 finds the best number.")]
+SearchOption = Annotated[str | None, typer.Option("--search", help=f"Grow a tree for each task: {', '.join([*NAMED][:3])} ...")]
 HindsightOption = Annotated[
     Literal["rules", "policy"] | None,
-    typer.Option("--hindsight", help="Explore, and name it afterwards: by the environment's rules, or by the policy itself."),
+    typer.Option("--hindsight", help="Explore, and name what was done: by rules, or the policy itself."),
 ]
 SimulationsOption = Annotated[int | None, typer.Option("--simulations", min=1, help="Of a search, for each tree.")]
 McpOption = Annotated[
@@ -63,7 +63,7 @@ CheckOption = Annotated[
     typer.Option(
         "--check",
         metavar="FILE.py:FUNCTION",
-        help="With --mcp: scores (answer, task, calls), 0 to 1. Without it no reward is claimed.",
+        help="With --mcp: scores (answer, task, calls); without it, no reward.",
     ),
 ]
 ProgramOption = Annotated[str | None, typer.Option("--program", help=f"Play in several roles or tries: {', '.join(PROGRAMS)}.")]
@@ -72,12 +72,12 @@ RolePolicyOption = Annotated[
     typer.Option("--role", metavar="ROLE=POLICY", help="A policy for a role of --program; others take --policy."),
 ]
 SelectionOption = Annotated[str | None, typer.Option("--selection", help="Only what this selection kept; default: everything.")]
-ByOption = Annotated[list[str] | None, typer.Option("--by", metavar="NAME[:OPTION=VALUE,...]", help="In this order.")]
+ByOption = Annotated[list[str] | None, typer.Option("--by", metavar="NAME[:KEY=VALUE,...]", help="In this order.")]
 
 
 def collect(
     out: Annotated[Path, typer.Option("--out", help="Directory of the run; give it again to resume.")],
-    env: Annotated[str | None, typer.Option("--env", metavar="ID", help="Environment, as in `agentgym env list`.")] = None,
+    env: OptionalEnvOption = None,
     mcp: McpOption = None,
     instructions: InstructionsOption = None,
     check: CheckOption = None,
@@ -89,8 +89,12 @@ def collect(
     seed: SeedOption = 0,
     concurrency: ConcurrencyOption = 0,
     attempts: Annotated[int, typer.Option("--attempts", min=1, help="Tries where environment or sampler fail.")] = 3,
-    turn_seconds: Annotated[float, typer.Option("--turn-seconds", min=0.001, help="For each side of a turn.")] = 600.0,
-    episode_seconds: Annotated[float | None, typer.Option("--episode-seconds", min=0.001, help="Longer ones are void.")] = None,
+    turn_seconds: Annotated[
+        float, typer.Option("--turn-seconds", metavar="S", min=0.001, help="For each side of a turn.")
+    ] = 600.0,
+    episode_seconds: Annotated[
+        float | None, typer.Option("--episode-seconds", metavar="S", min=0.001, help="Longer ones are void.")
+    ] = None,
     temperature: TemperatureOption = 1.0,
     max_tokens: MaxTokensOption = 256,
     dialect: DialectOption = None,
@@ -106,14 +110,9 @@ def collect(
 ) -> None:
     """Play episodes and store every token of them; run it again to resume.
 
-    Ctrl-C finishes the episodes in flight and ends; a second one ends at once. What is stored is kept in any case.
-
-    With --mcp the environment is remote/Mcp-v0: the tools of a server, a command being started anew for each episode; what is to
-    be done stands in --instructions, and what it was worth is for --check to say.
-
     Example: agentgym collect --env desk/Orders-v0 --policy oracle --tasks 500 --out runs/gold
 
-    Example: agentgym collect --mcp "python server.py" --instructions tasks.jsonl --policy openai:gpt-5 --out runs/mcp
+    Example: agentgym collect --mcp SERVER --instructions tasks.jsonl --policy openai:gpt-5 --out runs/mcp
     """
     output = Output(json)
     env, arguments = _environment(env, parse_env_args(env_arg), mcp, instructions, check)
@@ -255,7 +254,12 @@ def pairs(
         store.add_pairs(name, pairing.make_pairs(store.groups(), makers, filters))
         counts = store.query("SELECT dropped, count(*) n FROM pairs WHERE name = ? GROUP BY dropped ORDER BY n DESC", name)
         told = store.query(_KEPT_PAIRS, name)[0]
-    found = verdicts(output, counts, f"pairs as {name!r} in {run}")
+    if not counts:
+        raise UserError(
+            f"nothing in {run} makes pairs by {', '.join(specs)}: step needs a search (agentgym collect --search mcts), outcome "
+            "several episodes of a task (agentgym collect --samples 8), in which some do better than others"
+        )
+    found = _verdicts(output, counts, f"pairs as {name!r} in {run}")
     numbers: dict[str, float | None] = dict(zip(("tasks", "most_of_a_task", "margin", "confidence"), told, strict=True))
     if found["kept"]:
         output.table(("kept pairs", ""), [(what, f"{value:.3g}") for what, value in numbers.items()])
@@ -314,6 +318,8 @@ def verify(
         found = verifying.verify(
             itertools.islice(store.trajectories(), episodes), chat, lambda ids: score(model, ids), weights_version(policy)
         )
+    if found.without_ids == found.trajectories:
+        raise UserError(f"no trajectory of {run} has token ids: verify what a model directory or vLLM has played")
     for text in found.inexact[:5]:
         output.say(f"Not exact: {text}")
     output.say(f"{found.trajectories} trajectories, {len(found.inexact)} not exact, {found.without_ids} without ids.")

@@ -1,5 +1,6 @@
 """The command `serve`."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -27,4 +28,5 @@ def serve(
     try:
         web.run_app(app, host=host, port=port, print=lambda text: Output().say(text.partition("\n")[0]), handle_signals=True)
     except OSError as error:
-        raise UserError(f"{host}:{port} cannot be listened on ({error.strerror}): choose another --port or --host") from error
+        reason = os.strerror(error.errno or 0)  # asyncio's own words say the address again
+        raise UserError(f"{host}:{port} cannot be listened on ({reason}): choose another --port or --host") from error

@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -84,6 +84,7 @@ INSERT INTO mistakes
 """
 _INSERT = f"INSERT INTO episodes VALUES (NULL{', ?' * 20}) ON CONFLICT DO NOTHING"
 _POLICY = "env = ? AND env_args = ? AND version = ?"  # one policy in one environment
+_ANYTHING = "SELECT EXISTS (SELECT 1 FROM episodes) OR EXISTS (SELECT 1 FROM failures)"
 _BUFFER = 256  # episodes; more are written at once
 _nodes_decoder = msgspec.json.Decoder(list[Node])
 _task_decoder = msgspec.json.Decoder(Task)
@@ -110,6 +111,7 @@ class Store:
         if not create and not self.path.is_file():
             raise UserError(f"there are no episodes at {path}: collect some with `agentgym collect --out {path}`")
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._new = not self.path.exists()
         self._buffer: list[tuple[tuple[Any, ...], Counter[str]]] = []  # rows, and the agent's mistakes
         self._toolsets: dict[int, tuple[object, int]] = {}
         self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
@@ -130,7 +132,14 @@ class Store:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it; where a wrong request ended it, a new store that holds nothing yet goes again."""
+        empty = isinstance(error, UserError) and self._new and not self._buffer and not self.query(_ANYTHING)[0][0]
         self.close()
+        if empty:
+            for file in self.path.parent.glob(f"{self.path.name}*"):
+                file.unlink()
+            with suppress(OSError):  # something else is there
+                self.path.parent.rmdir()
 
     def close(self) -> None:
         """Write what is buffered and close the file."""

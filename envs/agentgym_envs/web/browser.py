@@ -8,7 +8,6 @@ browser reaches this machine alone, unless it was made for other hosts (`hosts.p
 import asyncio
 import atexit
 import contextlib
-import shutil
 import socket
 import threading
 from collections.abc import Coroutine
@@ -18,14 +17,15 @@ from typing import Any, TypeVar
 import uvicorn
 from playwright.async_api import Browser, BrowserContext, Error, Page, Playwright, async_playwright
 
-from agentgym import EnvironmentFailure, UserError
+from agentgym import EnvironmentFailure
+from agentgym.browsers import of_the_system
+from agentgym.errors import NotInstalled
 
 from .accessibility import read
 from .backend import View, sends
 from .site import COOKIE, Session, Site
 
 T = TypeVar("T")
-PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 LOOPBACK = "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # which names and addresses are reached, and as what
 ARGUMENTS = ["--disable-component-update", "--disable-sync", "--force-webrtc-ip-handling-policy=disable_non_proxied_udp"]
 # Pages that nobody looks at need no pictures: frames come on demand alone, and nothing demands them (animations stand still,
@@ -96,14 +96,14 @@ class Chromium:
             if self._playwright is not None:
                 await self._playwright.stop()
             self._playwright = await async_playwright().start()
-            program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+            program = of_the_system()
             try:
                 arguments = [f"--host-resolver-rules={self._rules}", *ARGUMENTS, *(STILL if self._still else ())]
                 self._browser = await self._playwright.chromium.launch(executable_path=program, args=arguments)
             except Error as error:
                 if program is not None:
                     raise
-                raise UserError(
+                raise NotInstalled(
                     "there is no Chromium: install chromium-headless-shell, or `playwright install chromium`"
                 ) from error
         return self._browser

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from agentgym import UserError
 from agentgym_training.base import Lora
 from agentgym_training.packing import BUDGET
+from agentgym_training.track import checked
 
 from .methods import Method, find_method
 from .objective import Objective
@@ -53,6 +54,7 @@ class RL(BaseModel):
         pack: Tokens that go through the model at once, common beginnings counting once; by default `packing.BUDGET`.
         save_every: Updates between checkpoints.
         seed: Of tasks, sampling and first weights.
+        track: A tracker that is told too; see `agentgym_training.track`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,6 +76,12 @@ class RL(BaseModel):
     pack: int | None = Field(None, ge=1)
     save_every: int = Field(1, ge=1)
     seed: int = Field(0, ge=0)
+    track: str | None = Field(None, exclude=True)
+
+    @field_validator("track")
+    @classmethod
+    def _here(cls, track: str | None) -> str | None:
+        return checked(track)
 
     @field_validator("method")
     @classmethod

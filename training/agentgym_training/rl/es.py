@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import transformers
 from peft import get_peft_model
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from agentgym import Tasks, UserError, make
@@ -29,6 +29,7 @@ from agentgym.cli.output import Output
 from agentgym.sampling.transformers import TransformersSampler, load, without_peft_warning
 from agentgym_training.base import Lora, peft_config, same_training
 from agentgym_training.files import write_json
+from agentgym_training.track import Tracker, checked
 from agentgym_trajectories.rollout import Memory, Rollout
 
 from .collect import CONCURRENCY, cycled
@@ -52,6 +53,7 @@ class ES(BaseModel):
         lora: Evolve adapters, or None for all weights.
         max_tokens: Longest turn.
         seed: Of noise, tasks and first weights.
+        track: A tracker that is told too; see `agentgym_training.track`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +66,12 @@ class ES(BaseModel):
     lora: Lora | None = None
     max_tokens: int = Field(256, ge=1)
     seed: int = Field(0, ge=0)
+    track: str | None = Field(None, exclude=True)
+
+    @field_validator("track")
+    @classmethod
+    def _here(cls, track: str | None) -> str | None:
+        return checked(track)
 
 
 @dataclass
@@ -98,13 +106,16 @@ class Evolution:
         first = whole(self.model_dir.resolve(), self.out.resolve() / "base")
         states = sorted(self.out.glob(f"generation-*/{STATE}"), key=_number) if resume else []
         lines = json.loads(states[-1].read_text()) if states else []
+        tracker = Tracker(self.config.track, self.out, len(lines))
         self._open(states[-1].parent if states else first, first)
         for number in range(len(lines) + 1, self.config.updates + 1):
             reward, tokens = self._generation(number)
             tokens += lines[-1]["sampled_tokens"] if lines else 0
             lines.append({"update": number, "reward": reward, "sampled_tokens": tokens})
             self._write(number, lines)
+            tracker.log(number, lines[-1])
             self.output.say(f"Generation {number} of {self.config.updates}: reward {reward:.3f}.")
+        tracker.close()
         asyncio.run(self.sampler.close())
         self._save(self.out)
         (self.out / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -30,6 +30,7 @@ from agentgym_training.base import same_training
 from agentgym_training.evaluate import Evaluation, evaluate
 from agentgym_training.files import keep_lines, write_json
 from agentgym_training.plots import rl_curves
+from agentgym_training.track import Tracker
 from agentgym_trajectories.cli import choose_tasks, play_all
 from agentgym_trajectories.rollout import Memory, Rollout
 from agentgym_trajectories.tree import Episode
@@ -114,6 +115,7 @@ class Loop:
         learner = Learner(self.model_dir, start, self.config)
         sampler = self.opener(start, f"weights-{done}", self.config)
         waiting: deque[Future[Batch]] = deque()
+        tracker = Tracker(self.config.track, self.out, done)
         with Collector(self.env, self.env_args, self.config, sampler, self.out / "rollouts", self.reward) as collector:
             for number in range(done + 1, self.config.updates + 1):
                 while len(waiting) <= self.config.staleness and number + len(waiting) <= self.config.updates:
@@ -124,6 +126,8 @@ class Loop:
                 text = batch.played[0].trajectory(_last_action(batch.played[0])).token_ids
                 collector.publish(directory, f"weights-{number}", learner.probe(text or []))
                 self._tell(line)
+                tracker.log(number, line)
+        tracker.close()
         learner.write(self.out)
         rl_curves(self.out / "metrics.jsonl", self.out / "rl.png")
         return {k: self.lines[-1][k] for k in ("sampled_tokens", "reward", "success")} | {"updates": self.config.updates}

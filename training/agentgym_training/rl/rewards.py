@@ -199,7 +199,7 @@ def rewards_named(specs: Sequence[str]) -> Reward:
     Raises:
         UserError: there is no such reward, option, judge or model.
     """
-    named = [selecting.parse(spec, REWARDS) for spec in specs]
+    named = [selecting.parse(spec, REWARDS, "reward") for spec in specs]
     terms = (n.build() if isinstance(n, NamedJudge | NamedModel) else n for n in named)
     return Total(tuple(terms)) if specs else environment_reward
 

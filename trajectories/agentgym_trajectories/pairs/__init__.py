@@ -21,7 +21,7 @@ def parse(specs: Iterable[str]) -> tuple[list[Maker], list[Filter]]:
         UserError: none of them makes pairs, or one cannot be read.
     """
     known: dict[str, type[Maker] | type[Filter]] = {**MAKERS, **FILTERS}
-    chosen = [selecting.parse(spec, known) for spec in specs]
+    chosen = [selecting.parse(spec, known, "maker or filter of pairs") for spec in specs]
     makers = [c for c in chosen if isinstance(c, Maker)]
     if not makers:
         raise UserError(f"nothing makes pairs: give one of {', '.join(MAKERS)} too")
