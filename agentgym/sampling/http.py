@@ -120,7 +120,8 @@ class Endpoint:
                 why = f"no answer within {self._timeout:g} s" if slow else f"{type(error).__name__}: {error}{what_came}"
                 last = self._public(why)
                 continue
-            last = self._public(f"status {status}: {answer.decode(errors='replace')}")
+            said = answer.decode(errors="replace").strip()
+            last = self._public(f"status {status}: {said}" if said else f"status {status}")
             if status in THIS_REQUEST:
                 raise RefusedFailure(f"{what} was refused with {last}")
             if status < 500 and status not in TRY_AGAIN:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentgym import EnvironmentFailure, ErrorCategory, Tool, ToolCall, ToolError, ToolSet, UserError, call, tool
+from agentgym.errors import NotInstalled
 from agentgym.tools import MAX_RESULT_CHARS
 
 
@@ -65,6 +66,7 @@ class Shop:
             "tool": ToolError("not today"),
             "bug": KeyError("oh"),
             "env": EnvironmentFailure("dead"),
+            "missing": NotInstalled("no engine"),
             "net": TimeoutError("5 s"),
             "disk": OSError(errno.ENOSPC, "no space left"),
             "library": OSError("a connection error of a library, without a number"),
@@ -157,6 +159,8 @@ def test_the_environments_own_failure_is_no_mistake_of_the_agent() -> None:
     for how in ("env", "net", "disk", "library"):
         with pytest.raises(EnvironmentFailure):
             ToolSet.of(Shop()).call(call("fail", how=how))
+    with pytest.raises(NotInstalled):
+        ToolSet.of(Shop()).call(call("fail", how="missing"))
     assert ToolSet.of(Shop()).call(call("fail", how="path")).error is ErrorCategory.TOOL_ERROR
 
 

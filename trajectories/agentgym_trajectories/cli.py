@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
-from agentgym import Tasks, UserError, make
+from agentgym import Failure, Tasks, UserError, make
 from agentgym.cli.output import EnvArgOption, JsonOption, OptionalEnvOption, Output, parse_env_args
 from agentgym.dialects import dialect as dialect_named
 from agentgym.sampling import Sampler, Scripted
@@ -151,11 +151,14 @@ def collect(
         progress = play_all(plan, chosen, sampler, store, output, players, others.values())
         totals = store.totals(env, arguments, version)
         partial = len(store.missing(env, arguments, version)) if samples > 1 else 0
+        why = store.commonest_failure(env, arguments, version) if progress.failed else ""
     seconds = round(time.perf_counter() - began, 2)
-    _tell(output, out, progress, totals, partial)
+    _tell(output, out, progress, totals, partial, why)
     output.result(_summary(out, progress, totals, partial) | {"seconds": seconds, "usage": msgspec.to_builtins(sampler.usage)})
     if progress.interrupted:
         raise typer.Exit(130)
+    if progress.failed == progress.asked:
+        raise Failure(f"no episode could be played ({why:.300}): mend that, and run the command again")
 
 
 def _environment(
@@ -178,7 +181,7 @@ def _environment(
     return "remote/Mcp-v0", env_args | given
 
 
-def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any], partial: int) -> None:
+def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any], partial: int, why: str) -> None:
     """What a collection came to, for people."""
     output.say(f"{progress.played} played, {progress.resumed} were there already, {progress.failed} failed.")
     if progress.rates:
@@ -195,7 +198,7 @@ def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any],
     if partial:
         output.say(f"{partial} groups are partial: some of their episodes failed or came too late.")
     if progress.failed:
-        output.say("Failed episodes have no reward; run the same command again to retry them.")
+        output.say(f"Failed episodes have no reward; run the same command again to retry them. Most failed by {why:.300}")
     if progress.interrupted:
         output.say("Interrupted: what was played is kept, and the same command goes on from there.")
     elif totals["success"] is not None:

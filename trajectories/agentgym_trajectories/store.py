@@ -132,8 +132,8 @@ class Store:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Close it; where a wrong request ended it, a new store that holds nothing yet goes again."""
-        empty = isinstance(error, UserError) and self._new and not self._buffer and not self.query(_ANYTHING)[0][0]
+        """Close it; where an error ended it, a new store that holds nothing yet goes again."""
+        empty = error is not None and self._new and not self._buffer and not self.query(_ANYTHING)[0][0]
         self.close()
         if empty:
             for file in self.path.parent.glob(f"{self.path.name}*"):
@@ -228,6 +228,11 @@ class Store:
         """How often each task and sample failed so far."""
         query = f"SELECT task, sample, count(*) FROM failures WHERE {_POLICY} GROUP BY task, sample"
         return {(task, sample): n for task, sample, n in self._db.execute(query, (env, _args(env_args), version))}
+
+    def commonest_failure(self, env: str, env_args: dict[str, Any], version: str) -> str:
+        """Why most attempts failed, in one line; empty where none did."""
+        query = f"SELECT kind, message FROM failures WHERE {_POLICY} GROUP BY 1, 2 ORDER BY count(*) DESC, max(id) DESC LIMIT 1"
+        return " ".join(f"{kind}: {message}" for kind, message in self.query(query, env, _args(env_args), version))
 
     def missing(self, env: str, env_args: dict[str, Any], version: str) -> dict[str, set[int]]:
         """The partial groups: for each task, the sample indices that failed or came too late and have no episode."""
