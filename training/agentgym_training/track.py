@@ -4,7 +4,7 @@ Each is an extra of the same name. TensorBoard writes below the training's direc
 environment variables (``WANDB_PROJECT``, ``MLFLOW_TRACKING_URI``, ``TRACKIO_PROJECT`` ...).
 """
 
-import importlib.util
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,15 @@ def checked(name: str | None) -> str | None:
     """
     if name is not None and name not in TRACKERS:
         raise UserError(f"there is no tracker {name!r}: use one of {', '.join(TRACKERS)}")
-    if name is not None and importlib.util.find_spec(name) is None:
+    if name is not None and find_spec(name) is None:
         raise NotInstalled(f"--track {name} needs the package {name}: pip install 'agentgym[{name}]'")
     return name
 
 
 class Tracker:
     """A tracker of a loop that is no trainer of transformers; without a name it does nothing.
+
+    It is made before anything of accelerate: arguments of transformers reset what accelerate has set up.
 
     Args:
         name: As in `checked`.
@@ -43,7 +45,7 @@ class Tracker:
         self._callbacks = [kind() for kind in get_reporting_integration_callbacks(checked(name))]
         self._state, self._control = transformers.TrainerState(global_step=step), transformers.TrainerControl()
         # The arguments are those that callbacks ask for; how the loop trains stands in its own files.
-        self._args = transformers.TrainingArguments(str(out), run_name=out.name, report_to="none")
+        self._args = transformers.TrainingArguments(str(out), run_name=out.name, report_to="none") if name else None
         self._tell("on_train_begin")
 
     def log(self, step: int, measured: dict[str, Any]) -> None:

@@ -112,10 +112,10 @@ class Loop:
         self.model_dir = whole(self.model_dir.resolve(), self.out.resolve() / "base")
         done, start = self._last() if resume else (0, self.model_dir)
         self.lines = self._log_until(done)
+        tracker = Tracker(self.config.track, self.out, done)
         learner = Learner(self.model_dir, start, self.config)
         sampler = self.opener(start, f"weights-{done}", self.config)
         waiting: deque[Future[Batch]] = deque()
-        tracker = Tracker(self.config.track, self.out, done)
         with Collector(self.env, self.env_args, self.config, sampler, self.out / "rollouts", self.reward) as collector:
             for number in range(done + 1, self.config.updates + 1):
                 while len(waiting) <= self.config.staleness and number + len(waiting) <= self.config.updates:
