@@ -168,7 +168,7 @@ def _misused(error: Any) -> NoReturn:
     if type(error).__name__ == "NoArgsIsHelpError":
         raise error
     where = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
-    _exit(f"Error: {' '.join(error.format_message().split())}{where}", 2)
+    _exit(f"Error: {' '.join(error.format_message().split()).rstrip('.')}{where}", 2)
 
 
 def _blocked(error: Exception) -> int:
