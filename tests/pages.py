@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,9 @@ NEEDS = {
     r"^agentgym loop ": "hours; tests/training/test_loop.py runs recipes at tiny size",
     r"^agentgym env check code/Python-v0": "a minute; tests/envs/test_code_python.py does it",
     r"tau2_bench/|BFCL_v4": "the data of those benchmarks",
-    r"--track tensorboard": "TensorBoard",
 }
+if find_spec("tensorboard") is None:
+    NEEDS[r"--track tensorboard"] = "TensorBoard"
 ANSWER = {"choices": [{"message": {"role": "assistant", "content": "I cannot help."}, "finish_reason": "stop"}]}
 
 
@@ -88,7 +90,9 @@ class Block:
     @property
     def commands(self) -> list[str]:
         """Its lines without comments."""
-        lines = (re.sub(r"(^|\s+)#.*", "", line) for line in self.code.splitlines())  # as a shell, which needs the blank before it
+        lines = (
+            re.sub(r"(^|\s+)#.*", "", line) for line in self.code.splitlines()
+        )  # as a shell, which needs the blank before it
         return [line for line in lines if line]
 
 
