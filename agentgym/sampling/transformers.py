@@ -276,7 +276,7 @@ def load_tokenizer(path: Path) -> Any:
         UserError: there is none.
     """
     with loading(path):
-        if path.is_dir() and not any(path.glob("*token*")):
+        if any(path.glob("*config.json")) and not any(path.glob("*token*")):
             raise UserError(f"there is no tokenizer in {path}: copy the tokenizer* files of the model it came from")
         return AutoTokenizer.from_pretrained(path)
 

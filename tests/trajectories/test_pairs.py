@@ -17,6 +17,7 @@ from agentgym_trajectories.search import UCB1, Budget, Search
 from agentgym_trajectories.store import FILE, SCHEMA_VERSION, Store
 from agentgym_trajectories.tree import Episode, Node
 from tests.commands import run
+from tests.pages import enlighten
 from tests.trajectories.test_search import Bandit, Levers, grow
 
 
@@ -280,6 +281,7 @@ def test_trees_pairs_and_an_evaluation_on_the_command_line(tmp_path: Path, nano_
     grown = run("collect", *policy, "--tasks", 3, "--out", tmp_path)
     assert grown["played"] == 3
     assert run("collect", *policy, "--tasks", 3, "--out", tmp_path)["resumed"] == 3
+    enlighten(tmp_path)
     made = run("pairs", tmp_path, "--by", "step:theta=0", "--by", "outcome", "--by", "cap:pairs=2")
     assert made["of"] == made["kept"] + sum(made["dropped"].values())
     with Store(tmp_path) as store:

@@ -58,7 +58,7 @@ def test_wrong_input_is_one_clear_line(nano_dir, tmp_path):
     asked = (*TINY, "--model", nano_dir, "--out", tmp_path / "rl")
     assert "no method 'grpoo' of reinforcement learning: choose from grpo" in run(*asked, "--method", "grpoo", code=2)
     assert "no model directory" in run(*TINY, "--model", tmp_path / "no", "--out", tmp_path / "rl2", code=2)
-    assert "there is no selector 'x'" in run(*asked, "--reward", "x", code=2)
+    assert "there is no reward 'x'" in run(*asked, "--reward", "x", code=2)
     other = run(*asked, "--eval-tasks", 0, "--kl", 0.1, "--reference", tmp_path / "no", code=2)
     assert "no model directory" in other
     with pytest.raises(UserError, match="choose from"):
