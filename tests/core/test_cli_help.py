@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import agentgym
 from agentgym.cli import doctor, extras, main
+from agentgym.errors import NotInstalled
 from tests.commands import run
 
 ROOT = Path(__file__).parents[2]
@@ -175,6 +176,35 @@ def test_what_is_not_there_is_said_with_its_remedy(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "docker", None)
     monkeypatch.delitem(sys.modules, "agentgym.sandbox.docker", raising=False)
     assert doctor.docker()["text"].endswith("pip install 'agentgym[docker]'")
+
+
+def test_what_is_there_is_said_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = pytest.importorskip("agentgym.sandbox.docker")
+
+    class Engine:
+        def version(self) -> dict[str, str]:
+            return {"Version": "20.10"}
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(docker, "connect", Engine)
+    assert doctor.docker() == {"ok": True, "text": "Engine 20.10"}
+
+    def no_namespaces() -> tuple[str, ...]:
+        raise NotInstalled("this machine has no local sandbox")
+
+    monkeypatch.setattr(doctor, "missing", no_namespaces)
+    assert doctor.local_sandbox() == {"ok": False, "text": "this machine has no local sandbox"}
+
+
+def test_without_metadata_there_are_no_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str) -> list[str]:
+        raise extras.PackageNotFoundError(name)
+
+    monkeypatch.setattr(extras, "requires", unknown)
+    assert extras.packages() == {}
+    assert extras.extra_of("torch") == ""
 
 
 # ---- what goes with the project ------------------------------------------------------------------------------------------
