@@ -172,7 +172,7 @@ MISTAKES = {
     ),
     "a folder below a file": (
         f"collect {DESK} --out file/run",
-        "file/run cannot be written (Not a directory)",
+        "file/run cannot be opened (Not a directory)",
         "choose another path",
     ),
     "a recipe misspelt": (

@@ -37,7 +37,9 @@ _ORDER = (
     "eval",
     "compare",
     "plan",
+    "run",
     "loop",
+    "recipe",
     "report",
     "demo",
     "doctor",
@@ -46,9 +48,11 @@ UsageError = cast(type[Any], typer.BadParameter.__base__)  # Typer has no name f
 WIDTH = 100  # columns of help, where the terminal has so many
 # What the disk refuses, wherever it is noticed. Other errors of the system are bugs, and keep their traceback.
 _BLOCKED = {
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose another path, or mend the permissions"),
-    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG), "choose another path"),
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, and run the command again"),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS), "cannot be opened ({}): choose another path, or mend the permissions"
+    ),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG), "cannot be opened ({}): choose another path"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "cannot be written ({}): make room, and run the command again"),
 }
 
 
@@ -83,7 +87,7 @@ class _Root(TyperGroup):
             if not (number := _blocked(error)):
                 raise
             where = getattr(error, "filename", None) or "the output"
-            _exit(f"Error: {where} cannot be written ({os.strerror(number)}): {_BLOCKED[number]}", 2)
+            _exit(f"Error: {where} {_BLOCKED[number].format(os.strerror(number))}", 2)
 
 
 def main() -> None:
