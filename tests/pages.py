@@ -33,6 +33,7 @@ from agentgym_trajectories.store import Store
 ROOT = Path(__file__).parents[1]
 SMALL = {
     "collect": "--tasks 2 --max-tokens 8",
+    "synthesize": "--tasks 2 --max-tokens 8",
     "eval": "--tasks 2 --max-tokens 8",
     "compare": "--steps 2 --tasks 2 --max-tokens 8",
     "model init": "--warmup-steps 2",
@@ -64,7 +65,7 @@ NEEDS = {
     r"--mcp https://": "a server of somebody; see tests/connect/test_mcp.py",
     r"^agentgym loop ": "hours; tests/training/test_loop.py runs recipes at tiny size",
     r"^agentgym env check code/Python-v0": "a minute; tests/envs/test_code_python.py does it",
-    r"tau2_bench/|BFCL_v4": "the data of those benchmarks",
+    r"tau2_bench/|BFCL_v4|ifeval|mt_bench": "the data of those benchmarks",
 }
 if find_spec("tensorboard") is None:
     NEEDS[r"--track tensorboard"] = "TensorBoard"
@@ -164,6 +165,8 @@ class Reader:
             return
         if words[1] == "pairs":
             enlighten(Path(words[2]))
+        if "runs/refined" in words and words[1] == "train":
+            keep(Path("runs/refined"))
         done = CliRunner().invoke(build_app(), words[1:], prog_name="agentgym")
         assert done.exit_code == 0, (small, done.output, done.exception)
         if words[1:3] == ["env", "new"]:  # what `pip install` of the package does
@@ -218,6 +221,13 @@ def enlighten(run: Path) -> None:
             store._db.execute("UPDATE episodes SET nodes = ? WHERE id = ?", (json.dumps(changed), row))
 
 
+def keep(run: Path) -> None:
+    """Let a run's selection keep all: a policy of two steps betters nothing."""
+    with Store(run) as store:
+        assert store.query("SELECT count(*) FROM selections")[0][0] > 0
+        store._db.execute("UPDATE selections SET reason = ''")
+
+
 class _Chat(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -247,5 +257,8 @@ def furnish(folder: Path) -> None:
     (folder / "mbpp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     shutil.copy(ROOT / "tests/connect/servers.py", folder / "server.py")
     (folder / "tasks.jsonl").write_text('{"prompt": "Add 3 and 4."}\n{"prompt": "Note that it rains."}\n')
+    prompts = [{"prompt": f"Name {i} rivers.", "split": "train"} for i in range(2, 8)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
+    (folder / "rubric.json").write_text('[{"kind": "length", "most": 20}]')
     (folder / "check.py").write_text("def score(answer, task, calls):\n    return float(bool(calls))\n")
     assert os.path.samefile(folder, ".")

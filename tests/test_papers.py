@@ -14,12 +14,14 @@ from agentgym_trajectories.pairs import FILTERS, MAKERS
 from agentgym_trajectories.programs import PROGRAMS
 from agentgym_trajectories.search import NAMED
 from agentgym_trajectories.select import SELECTORS
+from agentgym_trajectories.synthesis import METHODS as SYNTHESIS
 
 ROOT = Path(__file__).parents[1]
 SECTIONS = dict(section.partition("\n")[::2] for section in (ROOT / "docs/papers.md").read_text("utf-8").split("\n## ")[1:])
 REGISTRIES: dict[str, Collection[str]] = {
     "Selectors": SELECTORS,
     "Objectives of fine-tuning": OBJECTIVES,
+    "Synthesis": SYNTHESIS,
     "Preference pairs": {**MAKERS, **FILTERS},
     "Preference losses": LOSSES,
     "Searches": NAMED,

@@ -39,6 +39,7 @@ GIVES = {
     "export": "Parquet files and Hugging Face datasets",
     "docker": "the docker sandbox",
     "maths": "answers of code/Maths-v0 that are formulas",
+    "instruct": "languages of answers in instruct/",
     "web": "web/Shop-v0, web/Booking-v0, web/Browser-v0",
     "miniwob": "web/MiniWoB-v0",
     "mcp": "MCP servers as environments",

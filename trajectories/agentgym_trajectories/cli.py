@@ -262,7 +262,7 @@ def pairs(
             f"nothing in {run} makes pairs by {', '.join(specs)}: step needs a search (agentgym collect --search mcts), outcome "
             "several episodes of a task (agentgym collect --samples 8), in which some do better than others"
         )
-    found = _verdicts(output, counts, f"pairs as {name!r} in {run}")
+    found = verdicts(output, counts, f"pairs as {name!r} in {run}")
     numbers: dict[str, float | None] = dict(zip(("tasks", "most_of_a_task", "margin", "confidence"), told, strict=True))
     if found["kept"]:
         output.table(("kept pairs", ""), [(what, f"{value:.3g}") for what, value in numbers.items()])
