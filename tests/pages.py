@@ -24,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import yaml
 from typer.testing import CliRunner
 
 from agentgym import register
@@ -63,7 +64,7 @@ NEEDS = {
     r"^python -m tests\.": "minutes; benchmarks are started by hand",
     r"^(vllm|ray) ": "the program of that package; see tests/core/test_vllm_server.py and tests/trajectories/test_rollout.py",
     r"--mcp https://": "a server of somebody; see tests/connect/test_mcp.py",
-    r"^agentgym loop ": "hours; tests/training/test_loop.py runs recipes at tiny size",
+    r"^agentgym (loop|run) ": "hours; the tests of recipes run each at tiny size",
     r"^agentgym env check code/Python-v0": "a minute; tests/envs/test_code_python.py does it",
     r"tau2_bench/|BFCL_v4|ifeval|mt_bench": "the data of those benchmarks",
 }
@@ -144,6 +145,8 @@ class Reader:
             file.write_text(block.code)
         elif block.language == "python":
             exec(compile(block.code, block.section, "exec"), {"__name__": "page"})
+        elif block.language in ("yaml", "json"):  # which JSON is as well
+            assert yaml.safe_load(block.code) is not None
         elif block.language == "":
             for command in block.commands:
                 self.run(command)
