@@ -214,6 +214,16 @@ MISTAKES = {
         "there is no program 'nosuchserver'",
         "give an MCP server's command line",
     ),
+    "a method of synthesis misspelt": (
+        f"synthesize magpi {DESK} --policy oracle --out out",
+        "there is no method 'magpi'",
+        "use one of magpie",
+    ),
+    "a rubric that is not there": (
+        "eval --env instruct/Prompts-v0 --env-arg rubric=nowhere.json --policy oracle",
+        "there is no rubric nowhere.json",
+        "give a JSON file",
+    ),
     "a tracker misspelt": (f"{TRAIN} --track tensorbord", "there is no tracker 'tensorbord'", "use one of tensorboard"),
 }
 

@@ -5,8 +5,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import gymnasium
 import pytest
 
+from agentgym.registry import _specs, specs
 from agentgym_training.objectives import OBJECTIVES
 from agentgym_training.rl.methods import METHODS
 from agentgym_trajectories.search import NAMED
@@ -30,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def reader(folder: Path) -> Iterator[Reader]:
     """One reader for all pages, the README first."""
-    path, modules = list(sys.path), set(sys.modules)
+    path, modules, environments = list(sys.path), set(sys.modules), set(specs())
     known = [(registry, dict(registry)) for registry in (SELECTORS, OBJECTIVES, METHODS, NAMED)]
     made = Reader(folder)
     with pytest.MonkeyPatch.context() as patch, chat_server() as variables:
@@ -44,6 +46,9 @@ def reader(folder: Path) -> Iterator[Reader]:
     for name in ("lights", "my_methods"):
         if name not in modules:
             sys.modules.pop(name, None)
+    for env_id in set(specs()) - environments:
+        del _specs[env_id]
+        gymnasium.registry.pop(env_id)
     for registry, before in known:
         registry.clear()
         registry.update(before)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,49 @@ def test_wrong_files_get_one_clear_error(tmp_path: Path) -> None:
         Store(tmp_path / "new.db")
     with Store(tmp_path / "ok.db", create=True) as store, pytest.raises(UserError, match="no selection 'x'"):
         list(store.trajectories("x"))
+
+
+def _fails(run: Path, during: Callable[[Store], object] = lambda store: None) -> None:
+    """A command that ends with an error after `during`."""
+    with Store(run, create=True) as store:
+        store.hold_settings("test/X-v0", {}, "v1", {"seed": 1})
+        during(store)
+        raise UserError("no key")
+
+
+def test_a_new_store_that_an_error_leaves_empty_goes_again(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no key"):
+        _fails(tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+    for during in (lambda store: store.add(episode()), lambda store: None):  # the second time it is not new any more
+        with pytest.raises(UserError, match="no key"):
+            _fails(tmp_path / "played", during)
+    with Store(tmp_path / "played") as store:
+        assert store.query("SELECT count(*) FROM episodes") == [(1,)]
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside/notes.txt").touch()
+    with pytest.raises(UserError, match="no key"):
+        _fails(tmp_path / "beside")
+    assert [p.name for p in (tmp_path / "beside").iterdir()] == ["notes.txt"]
+
+
+def test_a_store_that_somebody_else_has_open_stays(tmp_path: Path) -> None:
+    others: list[Store] = []
+    with pytest.raises(UserError, match="no key"):
+        _fails(tmp_path, lambda store: others.append(Store(tmp_path)))
+    with others[0] as other:
+        other.add(episode())
+    with Store(tmp_path) as store:
+        assert store.query("SELECT count(*) FROM episodes") == [(1,)]
+
+
+def test_why_most_attempts_failed(tmp_path: Path) -> None:
+    with Store(tmp_path, create=True) as store:
+        key = ("test/X-v0", {"b": 1, "a": [2]}, "v1")
+        assert store.commonest_failure(*key) == ""
+        for attempt, why in enumerate(("gone", "broken", "broken")):
+            store.add_failure(episode(), attempt, EnvironmentFailure(why))
+        assert store.commonest_failure(*key) == "EnvironmentFailure: broken"
 
 
 def test_a_search_tree_counts_its_best_path(tmp_path: Path) -> None:

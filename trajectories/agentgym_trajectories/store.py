@@ -133,9 +133,9 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close it; where an error ended it, a new store that holds nothing yet goes again."""
-        empty = error is not None and self._new and not self._buffer and not self.query(_ANYTHING)[0][0]
+        abandoned = error is not None and self._new and not self._buffer and self._holds_nothing()
         self.close()
-        if empty:
+        if abandoned:
             for file in self.path.parent.glob(f"{self.path.name}*"):
                 file.unlink()
             with suppress(OSError):  # something else is there
@@ -331,6 +331,15 @@ class Store:
         return {(episode, leaf) for episode, leaf, reason in rows if not reason}
 
     # ---- inside --------------------------------------------------------------------------------------------------------
+
+    def _holds_nothing(self) -> bool:
+        """Whether it is empty, and nobody else has it open: only then the write-ahead log can be given up."""
+        try:
+            self._db.execute("PRAGMA busy_timeout=0")
+            alone = self._db.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
+        except sqlite3.Error:
+            return False
+        return alone and not self.query(_ANYTHING)[0][0]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
