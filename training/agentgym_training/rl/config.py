@@ -87,7 +87,7 @@ class RL(BaseModel):
             raise UserError(f"method {self.method!r} grows trees, whose turns cannot be limited: leave turns out of the stages")
         return self
 
-    def stage(self, number: int) -> Stage:
+    def stage_at(self, number: int) -> Stage:
         """The stage of an update."""
         return max((s for s in self.stages if s.since <= number), key=lambda s: s.since, default=Stage())
 
