@@ -1,8 +1,8 @@
 """The driver of recipes: carries out the stages in a folder, and keeps there what has to be known to do it again.
 
 - ``recipe.yaml``: the recipe with all values that were given on the command line and all defaults; it can be run itself.
-- ``provenance.jsonl``: a line for each time that it was begun or gone on with: when, by which command, versions, the commit of the
-  source, the machine. The seed stands in the recipe.
+- ``provenance.jsonl``: a line for each time that it was begun or gone on with: when, by which command, versions, the commit of
+  the source, the machine. The seed stands in the recipe.
 - what the stages leave, see `stages`.
 """
 
@@ -61,9 +61,8 @@ def _same_recipe(recipe: Recipe, out: Path) -> None:
     if file.exists():
         before = load_recipe(str(file)).model_dump(mode="json")
         for key, had, has in _differences(before, now):
-            raise UserError(
-                f"{out} was made with another recipe or seed: {key} was {had!r} and is {has!r}; give the same, or choose another --out"
-            )
+            what = f"{key} was {had!r} and is {has!r}"
+            raise UserError(f"{out} was made with another recipe or seed: {what}; give the same, or choose another --out")
         return
     out.mkdir(parents=True, exist_ok=True)
     with at_once(file) as part:

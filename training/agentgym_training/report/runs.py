@@ -1,4 +1,4 @@
-"""A run as its folder tells it: a recipe, with rounds or without, a reinforcement learning, a training, or any folder with stores of episodes.
+"""A run as its folder tells it: a recipe, a reinforcement learning, a training, or any folder with stores of episodes.
 
 Nothing is asked of a folder but the files that are there, so that a run under way can be reported on too.
 """

@@ -14,8 +14,8 @@ from agentgym import UserError
 from agentgym.cli.output import Output
 from agentgym_trajectories.store import FILE, Store
 
-from ..base import Training
-from ..files import write_json
+from agentgym_training.base import Training
+from agentgym_training.files import write_json
 
 CONCURRENCY = 64
 SAVE_STEPS = 50  # between checkpoints, from which a killed training goes on
@@ -182,7 +182,7 @@ class Stage(Strict, ABC):
     Attributes:
         stage: What is done.
         name: Of its results, and by which ``--set`` finds it; by default that of the stage.
-        store: Folder of the episodes that it makes or learns from, in that of the run or the round; by default that folder itself.
+        store: Folder of the episodes that it makes or learns from, in that of the run or the round; by default that one.
     """
 
     stage: str

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field
 
-from ..files import write_json
-from ..rl.loop import held_out
+from agentgym_training.files import write_json
+from agentgym_training.rl.loop import held_out
 from .base import RESERVED, Acting, Context, Stage
 from .data import Collect, Pairs, Select
 from .train import Es, Preference, Reward, Rl, Sft

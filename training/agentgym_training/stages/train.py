@@ -14,14 +14,14 @@ from agentgym_trajectories.rollout import Rollout
 from agentgym_trajectories.store import Store
 from agentgym_trajectories.tree import Trajectory
 
-from .. import preference, reward_model, sft
-from ..nano import init_model
-from ..objectives import parse
-from ..rl.config import RL
-from ..rl.es import ES, Evolution
-from ..rl.loop import SAMPLERS, Loop
-from ..rl.rewards import REWARDS, rewards_named
-from ..rows import pair_rows, training_rows, unpaired_rows
+from agentgym_training import preference, reward_model, sft
+from agentgym_training.nano import init_model
+from agentgym_training.objectives import parse
+from agentgym_training.rl.config import RL
+from agentgym_training.rl.es import ES, Evolution
+from agentgym_training.rl.loop import SAMPLERS, Loop
+from agentgym_training.rl.rewards import rewards_named
+from agentgym_training.rows import pair_rows, training_rows, unpaired_rows
 from .base import CONCURRENCY, Acting, Context, Learning, Stage, Strict, located, seeded
 from .data import play_tasks
 
@@ -133,8 +133,8 @@ class Preference(Learning, Located, preference.Preference):
 
     Attributes:
         pairs: Name of a stage `pairs`; None for KTO on trajectories that nobody paired.
-        reference: "logged" (what was written down while acting), "initial" (the policy that this training begins with), or the name
-            of a policy: "previous" (with which the round began), "first", a stage; or a model directory.
+        reference: "logged" (what was written down while acting), "initial" (the policy that this training begins with), or the
+            name of a policy: "previous" (with which the round began), "first", a stage; or a model directory.
     """
 
     stage: Literal["preference"]
@@ -175,7 +175,7 @@ class Reward(Learning, Located, reward_model.RewardModelling):
 
     stage: Literal["reward"]
     pairs: str = "pairs"
-    attributes: dict[str, float] = {}
+    attributes: dict[str, float] = Field(default_factory=dict)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Returns what the training measured."""
