@@ -254,7 +254,7 @@ def test_tables_of_runs_beside_each_other(tmp_path: Path) -> None:
     assert first == {
         "run": "one",
         "kind": "loop",
-        "measured on": "test, best",
+        "measured on": "eval, policy",
         "episodes": "100",
         "success": "58.0%",
         "95 % interval": "40.0% to 60.0%",

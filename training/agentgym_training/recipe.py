@@ -219,7 +219,8 @@ def _near(name: str, known: Any) -> str:
 def schema() -> dict[str, Any]:
     """The JSON schema of recipes, with what the docstrings say of each key."""
     made = Recipe.model_json_schema()
-    for kind in [Recipe, *STAGES.values()]:
+    kinds: list[type[BaseModel]] = [Recipe, *STAGES.values()]
+    for kind in kinds:
         about = made if kind is Recipe else made["$defs"][kind.__name__]
         for base in reversed(kind.__mro__):
             for told in docstring_parser.parse(base.__doc__ or "").params:

@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentgym import UserError
 from agentgym.cli.output import Output
-from agentgym_trajectories.store import FILE, Store
-
 from agentgym_training.base import Training
 from agentgym_training.files import write_json
+from agentgym_trajectories.store import FILE, Store
 
 CONCURRENCY = 64
 SAVE_STEPS = 50  # between checkpoints, from which a killed training goes on

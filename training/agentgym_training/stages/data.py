@@ -82,7 +82,9 @@ class Collect(Acting):
     @classmethod
     def _exists(cls, program: str | None) -> str | None:
         with located():
-            return program and program_named(program) and program
+            if program is not None:
+                program_named(program)
+        return program
 
     def run(self, context: Context) -> dict[str, Any]:
         """Demonstrations, attempts, trees.

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Discriminator, Field
 
 from agentgym_training.files import write_json
 from agentgym_training.rl.loop import held_out
+
 from .base import RESERVED, Acting, Context, Stage
 from .data import Collect, Pairs, Select
 from .train import Es, Preference, Reward, Rl, Sft

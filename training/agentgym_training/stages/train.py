@@ -8,12 +8,6 @@ from pydantic import Field, ValidatorFunctionWrapHandler, field_validator, model
 
 from agentgym.sampling import oracle
 from agentgym.sampling.transformers import load_tokenizer
-from agentgym_trajectories import select as selecting
-from agentgym_trajectories.cli import choose_tasks
-from agentgym_trajectories.rollout import Rollout
-from agentgym_trajectories.store import Store
-from agentgym_trajectories.tree import Trajectory
-
 from agentgym_training import preference, reward_model, sft
 from agentgym_training.nano import init_model
 from agentgym_training.objectives import parse
@@ -22,6 +16,12 @@ from agentgym_training.rl.es import ES, Evolution
 from agentgym_training.rl.loop import SAMPLERS, Loop
 from agentgym_training.rl.rewards import rewards_named
 from agentgym_training.rows import pair_rows, training_rows, unpaired_rows
+from agentgym_trajectories import select as selecting
+from agentgym_trajectories.cli import choose_tasks
+from agentgym_trajectories.rollout import Rollout
+from agentgym_trajectories.store import Store
+from agentgym_trajectories.tree import Trajectory
+
 from .base import CONCURRENCY, Acting, Context, Learning, Stage, Strict, located, seeded
 from .data import play_tasks
 
