@@ -155,7 +155,8 @@ def _known(at: Any, part: str, before: Sequence[str], place: str) -> None:
 
 def _told(data: Placed, error: ValidationError) -> str:
     """The first error in a line: key, place, what was expected, and how many more there are."""
-    first, more = error.errors()[0], error.error_count() - 1
+    errors = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a key misspelt is a key missing too
+    first, more = errors[0], len(errors) - 1
     keys = first["loc"]
     place, address = placed.place_of(data, keys), _address(data, keys)
     if first["type"] == "extra_forbidden":

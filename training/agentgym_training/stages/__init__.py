@@ -11,7 +11,8 @@ things are: episodes in stores by folder, policies by name, the next new tasks, 
 =============  ==================================================  ====================================================
 stage          does                                                leaves
 =============  ==================================================  ====================================================
-`warmup`       a policy from nothing, of oracle episodes           ``warmup/`` with episodes, ``base``, ``policy``
+`init`         a base from nothing, of episodes                    a policy that knows nothing yet
+`warmup`       the same and a first training, of oracle episodes   ``warmup/`` with episodes, ``base``, ``policy``
 `collect`      demonstrations, attempts, trees, hindsight          episodes
 `select`       choose trajectories                                 a selection in the store, called as the stage
 `pairs`        make preference pairs                               pairs in the store, called as the stage
@@ -38,10 +39,11 @@ from pydantic import Discriminator
 from .base import Context, Defaults, Stage
 from .data import Collect, Pairs, Searching, Select
 from .rounds import Eval, Once, Rounds, named, names_of
-from .train import Easier, Es, Preference, Reward, Rl, Sft, WarmSft, WarmUp
+from .train import Easier, Es, Init, Preference, Reward, Rl, Sft, WarmSft, WarmUp
 
-Step = Annotated[WarmUp | Once | Rounds, Discriminator("stage")]
+Step = Annotated[Init | WarmUp | Once | Rounds, Discriminator("stage")]
 STAGES: dict[str, type[Stage]] = {
+    "init": Init,
     "warmup": WarmUp,
     "collect": Collect,
     "select": Select,
@@ -63,6 +65,7 @@ __all__ = [
     "Easier",
     "Es",
     "Eval",
+    "Init",
     "Once",
     "Pairs",
     "Preference",

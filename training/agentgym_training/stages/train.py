@@ -1,4 +1,4 @@
-"""Stages that train: `warmup`, `sft`, `preference`, `reward`, `rl`, `es`."""
+"""Stages that train: `init`, `warmup`, `sft`, `preference`, `reward`, `rl`, `es`."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidatorFunctionWrapHandler, field_validator, model_validator
 
+from agentgym import UserError
 from agentgym.sampling import oracle
 from agentgym.sampling.transformers import load_tokenizer
 from agentgym_training import preference, reward_model, sft
-from agentgym_training.nano import init_model
+from agentgym_training.nano import Dialogue, init_model
 from agentgym_training.objectives import parse
 from agentgym_training.rl.config import RL
 from agentgym_training.rl.es import ES, Evolution
@@ -19,7 +20,7 @@ from agentgym_training.rows import pair_rows, training_rows, unpaired_rows
 from agentgym_trajectories import select as selecting
 from agentgym_trajectories.cli import choose_tasks
 from agentgym_trajectories.rollout import Rollout
-from agentgym_trajectories.store import Store
+from agentgym_trajectories.store import FILE, Store
 from agentgym_trajectories.tree import Trajectory
 
 from .base import CONCURRENCY, Acting, Context, Learning, Stage, Strict, located, seeded
@@ -42,6 +43,29 @@ class Located(Strict):
     def _tells(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         with located():
             return handler(given)
+
+
+class Init(Stage):
+    """Make a base from nothing, of all episodes collected so far: a tokenizer, and fresh weights that learn to copy.
+
+    Attributes:
+        copy_steps: Of the copy warm-up.
+    """
+
+    stage: Literal["init"]
+    copy_steps: int = Field(600, ge=1)
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Returns what `init_model` does."""
+        out = context.folder / self.name
+        found: list[Dialogue] = []
+        for file in sorted(f for depth in ("", "*/") for f in context.folder.glob(depth + FILE)):
+            with Store(file) as store:
+                found += [(t.messages, t.episode.tools) for t in store.trajectories() if t.success]
+        if not found:
+            raise UserError(f"{self.name} learns words from episodes that succeeded, and there are none: collect some before it")
+        made = init_model(found, out, seed=context.defaults.seed, warmup_steps=self.copy_steps)
+        return {"policy": context.kept(out), **made}
 
 
 class WarmSft(Located, sft.Sft):
@@ -214,11 +238,13 @@ class Rl(Learning, Acting, Located, RL):
         env, env_args, limit = self.where(context)
         out = context.folder / self.name
         reference = tuple(context.policy(name).resolve() for name in self.reference)
-        config = seeded(RL, self, context, max_tokens=limit, reference=reference)
+        start = context.task + self.start
+        config = seeded(RL, self, context, max_tokens=limit, reference=reference, start=start)
         rewards = rewards_named(context.fill(self.rewards))
         model = context.policy(self.model)
         loop = Loop(env, env_args, model, out, config, context.output, rewards, SAMPLERS[self.sampler])
-        return {"policy": context.kept(out), **loop.run(resume=True)}
+        played = self.start + self.updates * self.tasks * (1 + self.refill)
+        return {"policy": context.kept(out), "tasks": played, **loop.run(resume=True)}
 
 
 class Es(Learning, Acting, Located, ES):
@@ -236,9 +262,9 @@ class Es(Learning, Acting, Located, ES):
         """Returns ``reward`` of the last generation and ``sampled_tokens``."""
         env, env_args, limit = self.where(context)
         out, rewards = context.folder / self.name, rewards_named(context.fill(self.rewards))
-        config = seeded(ES, self, context, max_tokens=limit)
+        config = seeded(ES, self, context, max_tokens=limit, start=context.task + self.start)
         evolution = Evolution(env, env_args, context.policy(self.model), out, config, context.output, rewards)
-        return {"policy": context.kept(out), **evolution.run(resume=True)}
+        return {"policy": context.kept(out), "tasks": self.start + self.updates * self.tasks, **evolution.run(resume=True)}
 
 
 def paired(stores: Sequence[Store], name: str) -> Iterator[Any]:
