@@ -16,7 +16,7 @@ SMALL = {
 KINDS = {"eval": {"tasks": 2}, "es": {"pairs": 1}, "rl": {"steps": 1}}
 # A policy that knows nothing solves nothing: what is learnt from comes from demonstrations, or failed.
 LESS = {
-    "agent-q": ["rounds.pairs.by=[spin, distinct]"],
+    "agent-q": ["rounds.pairs.by=[spin, distinct]", "rounds.preference.reference=previous"],
     "alignment": ["select.by=[duplicates]"],
     "itool": ["rounds.pairs.by=[spin, distinct]"],
     "mcts-dpo": ["rounds.pairs.by=[spin, distinct]", "rounds.collect.samples=1"],
