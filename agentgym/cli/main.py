@@ -32,6 +32,8 @@ _ORDER = (
     "model",
     "train",
     "eval",
+    "run",
+    "recipe",
     "report",
     "demo",
 )  # installed metadata lose their order

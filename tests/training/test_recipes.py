@@ -96,7 +96,7 @@ sys.exit(os.waitstatus_to_exitcode(ended[1]))
 UNLIKE = {"seconds", "tokens_per_second", "tokenizer_seconds", "warmup_seconds", "tokens"}  # `tokens`: those of the last attempt
 
 
-@pytest.mark.parametrize("name", ["alignment", "agent-q", "es"])
+@pytest.mark.parametrize("name", ["alignment", "es"])
 def test_a_recipe_that_is_killed_ends_as_one_that_was_not(name: str, tmp_path: Path) -> None:
     """By SIGKILL, at moments that are drawn."""
     kills = [str(random.uniform(0.1, 2.5)) for _ in range(4)]  # seconds of the process
@@ -154,6 +154,11 @@ stages:
         ("{stage: pairs}", "{stage: select, by: [rewrd]}", "line 8, rounds.select.by: there is no selector 'rewrd'"),
         ("{stage: pairs}", "{stage: sft, objectives: [x]}", "line 8, rounds.sft.objectives: there is no objective 'x'"),
         ("{stage: pairs}", "{stage: collect, program: x}", "line 8, rounds.collect-2.program: there is no program 'x'"),
+        (
+            "{stage: pairs}",
+            "{stage: collect, hindsight: rules, search: {}}",
+            "line 8, rounds.collect-2: hindsight explores by itself",
+        ),
         ("{stage: pairs}", "{stage: rounds, stages: []}", "line 8, rounds.rounds: there is no stage 'rounds'"),
         ("{stage: pairs}", "{stage: rl, method: x}", "line 8, rounds.rl.method: no method 'x'"),
         ("{stage: pairs}", "{stage: rl, method: tree, stages: [{turns: 3}]}", "line 8, rounds.rl: method 'tree' grows trees"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from agentgym import Tasks
 from agentgym.sampling import oracle
@@ -86,11 +86,17 @@ class Collect(Acting):
                 program_named(program)
         return program
 
+    @model_validator(mode="after")
+    def _explores_alone(self) -> "Collect":
+        if self.hindsight and (self.program or self.search or self.demonstrations):
+            raise ValueError("hindsight explores by itself: leave program, search and demonstrations out")
+        return self
+
     def run(self, context: Context) -> dict[str, Any]:
         """Demonstrations, attempts, trees.
 
         Returns:
-            ``sampled_tokens`` of all that policies wrote, ``success`` of the attempts, ``tasks``.
+            ``sampled_tokens`` of all that policies wrote, ``success`` of the attempts (of the trees without any), ``tasks``.
         """
         env, env_args, _ = self.where(context)
         tasks = choose_tasks(env, env_args, "train", context.offset, self.tasks)
@@ -102,10 +108,9 @@ class Collect(Acting):
                 versions.append(self._attempts(context, replace(plan, samples=self.samples), tasks, store))
             if self.search is not None:
                 versions.append(self._trees(context, plan, tasks, store, self.search, versions))
-            marks = ", ".join("?" * len(versions))
-            of = f"FROM episodes WHERE version IN ({marks})"
-            ((tokens, success),) = store.query(f"SELECT coalesce(sum(tokens), 0), avg(success) {of}", *versions)
-        return {"sampled_tokens": tokens, "success": success, "tasks": self.tasks}
+            totals = [store.totals(env, env_args, version) for version in versions]
+        success = totals[0]["success"] if totals else None
+        return {"sampled_tokens": sum(t["tokens"] or 0 for t in totals), "success": success, "tasks": self.tasks}
 
     def _attempts(self, context: Context, plan: Rollout, tasks: Tasks, store: Store) -> str:
         """Returns the version of who played."""
