@@ -18,7 +18,7 @@ from agentgym_trajectories.store import FILE, Store
 
 CONCURRENCY = 64
 SAVE_STEPS = 50  # between checkpoints, from which a killed training goes on
-RESERVED = ("first", "policy", "previous", "initial", "logged", "run", "start", "validation", "oracle", "random")
+RESERVED = ("first", "policy", "previous", "initial", "logged", "run", "start", "validation", "round", "oracle", "random")
 T = TypeVar("T", bound=BaseModel)
 
 
