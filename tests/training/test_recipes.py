@@ -294,6 +294,18 @@ def test_stages_go_on_where_others_ended_and_folders_can_be_moved(tmp_path: Path
         context.policy()
 
 
+def test_a_reward_model_of_attributes(tmp_path: Path, nano_dir: Path) -> None:
+    stages = [
+        {"stage": "collect", "policy": str(nano_dir), "tasks": 2, "samples": 2, "demonstrations": True},
+        {"stage": "reward", "attributes": {"solved": 1.0}, "max_steps": 2, "batch_size": 2},
+    ]
+    given = {"env": "desk/Orders-v0", "policy": str(nano_dir), "max_tokens": 8, "stages": stages}
+    done = run_recipe(Recipe.model_validate(given), tmp_path, Output(True))
+    assert done["stages"]["reward"]["model"] == "reward"
+    assert done["policy"] == str(nano_dir)  # a judge is no policy
+    assert json.loads((tmp_path / "reward/attributes.json").read_text()) == {"solved": 1.0}
+
+
 def test_a_base_needs_words(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="init learns words from episodes that succeeded, and there are none"):
         run_recipe(Recipe.model_validate({"env": "desk/Orders-v0", "stages": [{"stage": "init"}]}), tmp_path, Output(True))
