@@ -115,13 +115,15 @@ def test_only_tasks_that_are_not_solved_every_time_are_searched(tmp_path: Path, 
         assert {e.task.id for e in store.episodes() if "+" in e.version} == {"train-14"}
 
 
-def test_own_successes_are_learnt_from_without_pairs(tmp_path: Path) -> None:
-    changes = ("rounds.patience=1", "rounds.preference=null", "rounds.pairs=null", "rounds.collect.search=null")
-    done = carry_out(tmp_path, *changes, more=(SFT,))
-    assert (done["rounds"][0]["pairs"], done["rounds"][0]["successes"]) == (0, 0)  # a policy that knows nothing solves nothing
+def test_a_round_that_finds_nothing_trains_nothing(tmp_path: Path) -> None:
+    """A policy that knows nothing solves nothing, and what earned the same makes no pairs."""
+    nothing = ("rounds.collect.demonstrations=false", "rounds.collect.search=null", "rounds.pairs.by=[outcome]")
+    done = carry_out(tmp_path, "rounds.patience=1", *nothing, more=(SFT,))
+    assert (done["rounds"][0]["pairs"], done["rounds"][0]["successes"]) == (0, 0)
     assert len(done["rounds"]) == 1  # and patience ends it
-    assert not (tmp_path / "round-1/sft").exists()
-    assert json.loads((tmp_path / "round-1/sft.json").read_text())["skipped"]
+    for name in ("sft", "preference"):
+        assert not (tmp_path / "round-1" / name).exists()
+        assert json.loads((tmp_path / f"round-1/{name}.json").read_text())["skipped"]
 
 
 def test_failures_are_learnt_from_where_the_recipe_says_so(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ class Preference(Learning, Located, preference.Preference):
             if self.pairs is None:
                 rows = unpaired_rows((t for s in stores for t in s.trajectories()), tokenizer, None, seed)
             else:
-                rows = pair_rows(paired(stores, self.pairs), tokenizer)
+                rows = pair_rows(paired(context, stores, self.pairs), tokenizer)
         if context.nothing_new(rows):
             return NOTHING_NEW
         reference = self.reference
@@ -210,7 +210,7 @@ class Reward(Learning, Located, reward_model.RewardModelling):
             if self.attributes:
                 rated = reward_model.rated_rows((t for s in stores for t in s.trajectories()), tokenizer, self.attributes)
             else:
-                pairs = pair_rows(paired(stores, self.pairs), tokenizer)
+                pairs = pair_rows(paired(context, stores, self.pairs), tokenizer)
         if self.attributes:
             measured = reward_model.train_attribute_model(model, rated, out, config, self.attributes, resume=True)
         else:
@@ -267,8 +267,8 @@ class Es(Learning, Acting, Located, ES):
         return {"policy": context.kept(out), "tasks": self.start + self.updates * self.tasks, **evolution.run(resume=True)}
 
 
-def paired(stores: Sequence[Store], name: str) -> Iterator[Any]:
-    """The pairs of this name in all stores; those of earlier rounds need not have any."""
+def paired(context: Context, stores: Sequence[Store], name: str) -> Iterator[Any]:
+    """The pairs of this name in all stores; a round need not have found any."""
     for store in stores:
-        if store is stores[-1] or store.query("SELECT 1 FROM pairs WHERE name = ? LIMIT 1", name):
+        if context.folder == context.out or store.query("SELECT 1 FROM pairs WHERE name = ? LIMIT 1", name):
             yield from store.pairs(name)
