@@ -20,54 +20,77 @@ from typing import Any
 
 from agentgym.cli.output import Output
 from agentgym.sampling.transformers import TransformersSampler
-from agentgym_training.loop import CONCURRENCY, Loop
-from agentgym_training.recipe import Recipe, WarmUp, load_recipe
-from agentgym_training.sft import Sft
+from agentgym_training.recipe import Recipe, load_recipe
+from agentgym_training.run import run_recipe
+from agentgym_training.stages import Collect, Eval, Rounds, WarmUp
+from agentgym_training.stages.base import CONCURRENCY
 from agentgym_trajectories.cli import choose_tasks, play_all
 from agentgym_trajectories.episode import play as play_episode
 from agentgym_trajectories.players import LocalPlayers, Program
 from agentgym_trajectories.rollout import Memory, Rollout
 from agentgym_trajectories.store import Store
 
-KEYDOOR = {
-    "env": "games/KeyDoor-v0",
-    "env_args": {"level": "medium"},
-    "warmup": WarmUp(tasks=5000, copy_steps=400, sft=Sft(max_steps=900, lr=3e-3)),
-}
-ENVS: dict[str, dict[str, Any]] = {"desk": {}, "keydoor": KEYDOOR}
+KEYDOOR = (
+    "env=games/KeyDoor-v0",
+    "env_args={level: medium}",
+    "warmup.easier=[]",
+    "warmup.tasks=5000",
+    "warmup.copy_steps=400",
+    "warmup.sft.max_steps=900",
+)
+ENVS: dict[str, tuple[str, ...]] = {"desk": (), "keydoor": KEYDOOR}
 METHODS = ("agent-q", "rft", "dpo")
-SHORT = Sft(max_steps=2, batch_size=2, lr=1e-3)
-TINY = {"warmup": WarmUp(tasks=8, copy_steps=2, sft=SHORT), "rounds": 1, "tasks": 2, "validation": 2, "test": 2, "sft": SHORT}
+SIZE = ("rounds.validation=200", "eval.tasks=400")
+TINY = (
+    *("warmup.easier=[]", "warmup.tasks=8", "warmup.copy_steps=2", "warmup.sft.max_steps=2", "warmup.sft.batch_size=2"),
+    *("rounds.times=1", "rounds.collect.tasks=2", "rounds.validation=2", "eval.tasks=2"),
+    *("rounds.sft.max_steps=2", "rounds.sft.batch_size=2"),
+)
 
 
-def carry_out(recipe: Recipe, out: Path, seed: int, methods: list[str]) -> dict[str, Any]:
+def carry_out(recipe: Recipe, changes: tuple[str, ...], out: Path, methods: list[str]) -> dict[str, Any]:
     """One seed: Agent Q first, whose warm-up and number of tokens the others take over."""
-    output = Output(True)
-    done = {"agent-q": Loop(recipe, out / "agent-q", seed, output).run()}
+    warmup, rounds, _ = recipe.stages
+    assert isinstance(warmup, WarmUp)
+    assert isinstance(rounds, Rounds)
+    (collect,) = (s for s in rounds.stages if isinstance(s, Collect))
+    done = {"agent-q": run(recipe, out / "agent-q")}
     first = out / "agent-q/warmup/policy"
     with Store(out / "agent-q/round-1") as store:
         own = "FROM episodes WHERE version != 'oracle'"
         total, single = store.query(f"SELECT sum(tokens), avg(tokens) FILTER (WHERE version NOT LIKE '%+%') {own}")[0]
-    alone = {"policy": first, "search": None, "samples": round(total / recipe.tasks / single)}
-    changes = {"rft": alone | {"preference": None}, "dpo": alone | {"pairs": ("outcome", "distinct", "cap:pairs=4")}}
-    for name in (m for m in methods if m in changes):
-        done[name] = Loop(recipe.model_copy(update=changes[name]), out / name, seed, output).run()
+    alone = ("warmup=null", f"policy={first}", f"start={warmup.tasks}", "rounds.collect.search=null")
+    alone += (f"rounds.collect.samples={round(total / collect.tasks / single)}",)
+    others = {
+        "rft": ("rounds.preference=null", "rounds.pairs=null"),
+        "dpo": ('rounds.pairs.by=[outcome, distinct, "cap:pairs=4"]',),
+    }
+    for name in (m for m in methods if m in others):
+        done[name] = run(load_recipe("agent-q", (*changes, *alone, *others[name]), recipe.seed), out / name)
     file = out / "inference.json"
     if not file.exists():
-        file.write_text(json.dumps(inference(recipe, first, single, output)))
+        file.write_text(json.dumps(inference(recipe, collect, first, single, Output(True))))
     return {"methods": done, "inference": json.loads(file.read_text())}
 
 
-def inference(recipe: Recipe, policy: Path, single: float, output: Output) -> dict[str, float]:
+def run(recipe: Recipe, out: Path) -> dict[str, Any]:
+    """Its rounds, and the success on test tasks before and after."""
+    stages = run_recipe(recipe, out, Output(True))["stages"]
+    tested = stages["eval"]["policies"]
+    return stages["rounds"] | {"success": {"start": tested["first"]["success"], "best": tested["policy"]["success"]}}
+
+
+def inference(recipe: Recipe, collect: Collect, policy: Path, single: float, output: Output) -> dict[str, float]:
     """Trees, and as many independent attempts (of `single` tokens each) as cost the same, at the same tasks."""
-    assert recipe.search is not None
-    search = recipe.search.build()
+    assert collect.search is not None
+    search, judged = collect.search.build(), recipe.stages[-1]
+    assert isinstance(judged, Eval)
 
     def play(samples: int, program: Program, version: str) -> tuple[float, float]:
         """The share of tasks that were solved once, and tokens for each."""
         sampler = TransformersSampler(policy, temperature=1.0, max_tokens=recipe.max_tokens, max_batch=CONCURRENCY)
         plan, sink = Rollout(recipe.env, recipe.env_args, samples, 0, CONCURRENCY), Memory()
-        tasks = choose_tasks(recipe.env, recipe.env_args, "test", 0, recipe.test)
+        tasks = choose_tasks(recipe.env, recipe.env_args, "test", 0, judged.tasks)
         players = LocalPlayers(plan.env, plan.env_args, sampler, plan.deadlines, program, version)
         play_all(plan, tasks, sampler, sink, output, players)
         solved = {e.task.id for e in sink.episodes if any(t.success for t in e.trajectories())}
@@ -109,10 +132,9 @@ def main() -> None:
     out = options.out or Path(tempfile.mkdtemp())
     found = {}
     for env in options.env or ENVS:
-        recipe = load_recipe("agent-q").model_copy(
-            update=ENVS[env] | {"validation": 200, "test": 400} | (TINY if options.tiny else {})
-        )
-        seeds = [carry_out(recipe, out / env / f"seed-{s}", int(s), options.methods.split(",")) for s in options.seeds.split(",")]
+        changes = (*ENVS[env], *SIZE, *(TINY if options.tiny else ()))
+        recipes = [load_recipe("agent-q", changes, int(seed)) for seed in options.seeds.split(",")]
+        seeds = [carry_out(r, changes, out / env / f"seed-{r.seed}", options.methods.split(",")) for r in recipes]
         found[env] = summary(seeds)
     print(json.dumps(found, indent=None if options.json else 2))
 

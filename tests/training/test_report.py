@@ -86,23 +86,25 @@ def write(folder: Path, **files: Any) -> Path:
 def a_loop(path: Path) -> Path:
     write(
         path,
-        recipe={"seed": 3, "recipe": {"env": "test/X-v0", "env_args": {"b": 1}}},
         start=MEASURED | {"success": 0.3, "low": 0.2, "high": 0.4},
     )
+    (path / "recipe.yaml").write_text("env: test/X-v0\nenv_args: {b: 1}\nseed: 3\n")
     for number, success in ((1, 0.5), (2, 0.6)):
         folder = path / f"round-{number}"
         play(folder, f"v{number}", [1.0, 0.0], seconds=1.0)
         write(
             folder,
-            collected={"sampled_tokens": 1000 * number, "pairs": 7, "successes": 2},
+            collect={"sampled_tokens": 1000 * number},
+            pairs={"pairs": 7},
             validation=MEASURED | {"success": success},
         )
-        write(folder, trained={"sft": {"seconds": 10.0}, "preference": {"seconds": 5.0}})
-        write(folder / "policy")
-        (folder / "policy/metrics.jsonl").write_text(
+        write(folder, sft={"seconds": 10.0, "successes": 2}, preference={"seconds": 5.0})
+        write(folder / "preference")
+        (folder / "preference/metrics.jsonl").write_text(
             '{"step": 1, "loss": 0.7, "accuracy": 0.5}\n{"step": 2, "loss": 0.5, "accuracy": 0.6}\n'
         )
-    return write(path, test_start=MEASURED | {"success": 0.31}, test_best=MEASURED | {"success": 0.58})
+    tested = {"first": MEASURED | {"success": 0.31}, "policy": MEASURED | {"success": 0.58}}
+    return write(path, eval={"policies": tested})
 
 
 def test_a_loop_is_told_round_by_round(tmp_path: Path) -> None:
@@ -113,8 +115,8 @@ def test_a_loop_is_told_round_by_round(tmp_path: Path) -> None:
         "start, validation",
         "round 1, validation",
         "round 2, validation",
-        "test, start",
-        "test, best",
+        "eval, first",
+        "eval, policy",
     ]
     assert [line.policy for line in told.lines][5:] == ["v1", "v2"]
     assert (told.success.x, told.success.y) == ([0.0, 1000, 3000], [0.3, 0.5, 0.6])
@@ -122,18 +124,18 @@ def test_a_loop_is_told_round_by_round(tmp_path: Path) -> None:
     assert told.final is not None
     assert (told.final.success, told.final.tokens) == (0.58, 7050)
     over, series = told.curves["Training loss"]
-    assert (over, [s.name for s in series], series[0].y) == ("step", ["round-1/policy", "round-2/policy"], [0.7, 0.5])
+    assert (over, [s.name for s in series], series[0].y) == ("step", ["round-1/preference", "round-2/preference"], [0.7, 0.5])
     assert [what for what, _ in told.samples] == ["solved", "not solved"]
 
 
 def test_a_loop_under_way_is_told_as_far_as_it_is(tmp_path: Path) -> None:
     whole = a_loop(tmp_path / "loop")
     for name in (
-        "test-best.json",
-        "test-start.json",
+        "eval.json",
         "round-2/validation.json",
-        "round-2/trained.json",
-        "round-2/collected.json",
+        "round-2/sft.json",
+        "round-2/preference.json",
+        "round-2/collect.json",
     ):
         (whole / name).unlink()
     told = read(whole)
@@ -252,7 +254,7 @@ def test_tables_of_runs_beside_each_other(tmp_path: Path) -> None:
     assert first == {
         "run": "one",
         "kind": "loop",
-        "measured on": "test, best",
+        "measured on": "eval, policy",
         "episodes": "100",
         "success": "58.0%",
         "95 % interval": "40.0% to 60.0%",

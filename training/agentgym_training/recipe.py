@@ -1,153 +1,230 @@
-"""Recipes of iterative training: YAML, read strictly. The shipped ones are the files of `recipes/`, named after their methods."""
+"""Recipes: YAML, read strictly. The shipped ones are the files of `recipes/`, named after their methods.
 
-from dataclasses import replace
+A recipe says where to play (`stages.base.Defaults`) and what to do (`stages`)::
+
+    env: desk/Orders-v0
+    stages:
+      - {stage: warmup, tasks: 2000}
+      - {stage: collect, tasks: 400, samples: 8}
+      - {stage: sft, lr: 1.0e-3}
+      - {stage: eval, policies: [warmup, sft]}
+
+What is wrong in one is told in a line, with the key, the place and what was expected. Keys are addressed as people name them:
+``sft.lr`` (a stage by its name), ``1.tasks`` (by its number, from 0), ``rounds.collect.samples``, ``env_args.level``; so it is in
+errors, and on the command line (``--set sft.lr=1e-4``). A stage that is set to null is left out.
+"""
+
+import difflib
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+import docstring_parser
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from agentgym import UserError
-from agentgym_trajectories.pairs import parse
-from agentgym_trajectories.search import Search, search_named
 
-from .preference import Preference
-from .sft import Sft
+from . import placed
+from .placed import Placed
+from .stages import STAGES, Defaults, Rounds, Step, named, names_of
 
 SHIPPED = files("agentgym_training") / "recipes"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Easier(_Strict):
-    """A step of an easy-to-hard warm-up.
+class Recipe(Defaults):
+    """What to do, stage by stage.
 
     Attributes:
-        env_args: Of an easier variant of the environment.
-        tasks: Training tasks that the oracle plays in it.
+        stages: In their order.
     """
 
-    env_args: dict[str, Any]
-    tasks: int = Field(2000, ge=1)
+    stages: Annotated[tuple[Step, ...], BeforeValidator(named)] = Field(min_length=1)
 
 
-class WarmUp(_Strict):
-    """A policy made from nothing before the first round.
+def shipped() -> dict[str, str]:
+    """The texts of the shipped recipes by name."""
+    found = sorted((f for f in SHIPPED.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
+    return {f.name.removesuffix(".yaml"): f.read_text("utf-8") for f in found}
 
-    Attributes:
-        easier: Variants that it is shown too, so that few tasks of the environment itself are enough to begin with.
-        tasks: Training tasks that the oracle plays for it.
-        copy_steps: Of the copy warm-up.
-        sft: How it is trained; stop it early, so that something is left to learn.
+
+def text_of(name: str) -> str:
+    """The text of a shipped recipe, or of a YAML file.
+
+    Raises:
+        UserError: there is none.
     """
-
-    easier: tuple[Easier, ...] = ()
-    tasks: int = Field(2000, ge=1)
-    copy_steps: int = Field(600, ge=1)
-    sft: Sft = Sft(max_steps=600, lr=3e-3)
-
-
-class Searching(_Strict):
-    """How deficient tasks are searched.
-
-    Attributes:
-        name: Of a search.
-        simulations: For each tree.
-        width: Actions sampled for each state; None for the search's own number.
-        critic: Whether the policy ranks its own actions; a nano policy cannot.
-    """
-
-    name: str = "agent-q"
-    simulations: int = Field(16, ge=1)
-    width: int | None = Field(None, ge=1)
-    critic: bool = True
-
-    def build(self) -> Search:
-        """The search."""
-        named = search_named(self.name).with_simulations(self.simulations)
-        return replace(named, width=self.width or named.width, ranking=named.ranking if self.critic else None)
+    known = shipped()
+    if name in known:
+        return known[name]
+    if not Path(name).is_file():
+        raise UserError(f"there is no recipe {name!r}: give a YAML file, or one of {', '.join(known)}{_near(name, known)}")
+    return Path(name).read_text("utf-8")
 
 
-class Recipe(_Strict):
-    """Rounds of collecting, searching, pairing, training and evaluating.
-
-    Attributes:
-        env: Id of the environment.
-        env_args: Its arguments.
-        policy: A model directory to begin with; None to make one by `warmup`.
-        warmup: How it is made.
-        rounds: At most.
-        tasks: New training tasks of each round.
-        demonstrations: Whether the oracle plays them too: experts for ETO and SPIN.
-        samples: Attempts at each.
-        temperature: Of sampling; evaluations take the likeliest tokens.
-        max_tokens: Longest turn.
-        deficient: Tasks are searched whose mean success is below this.
-        search: How; None for no search.
-        pairs: Makers and filters, as for `agentgym pairs --by`.
-        sft: How to train on own trajectories that succeeded, those found by a search included; None to leave it out.
-        failures: Whether `sft` is given those that failed too, for objectives that learn from both.
-        preference: How to train on the pairs, afterwards; its reference is that of `reference`. None to leave it out.
-        reference: "logged" (what the policy of the round had sampled with), "previous" (the same, computed again) or "first".
-        buffer: Rounds whose pairs, or trajectories, are trained on: this one and those before it.
-        validation: Tasks by which rounds are judged.
-        test: Tasks of the best round's final evaluation.
-        patience: Rounds without a better validation after which to stop.
-    """
-
-    env: str
-    env_args: dict[str, Any] = {}
-    policy: Path | None = None
-    warmup: WarmUp = WarmUp()
-    rounds: int = Field(3, ge=1)
-    tasks: int = Field(100, ge=1)
-    demonstrations: bool = False
-    samples: int = Field(4, ge=0)
-    temperature: float = Field(1.0, ge=0)
-    max_tokens: int = Field(96, ge=1)
-    deficient: float = Field(1.0, gt=0)
-    search: Searching | None = None
-    pairs: tuple[str, ...] = ("outcome", "distinct", "cap")
-    sft: Sft | None = None
-    failures: bool = False
-    preference: Preference | None = None
-    reference: Literal["logged", "previous", "first"] = "logged"
-    buffer: int = Field(1, ge=1)
-    validation: int = Field(100, ge=1)
-    test: int = Field(200, ge=1)
-    patience: int = Field(2, ge=1)
-
-    @field_validator("pairs")
-    @classmethod
-    def _makes_pairs(cls, pairs: tuple[str, ...]) -> tuple[str, ...]:
-        parse(pairs)
-        return pairs
-
-
-def load_recipe(name: str) -> Recipe:
+def load_recipe(name: str, changes: Sequence[str] = (), seed: int | None = None) -> Recipe:
     """A shipped recipe by its name, or one from a YAML file.
+
+    Args:
+        name: Of the recipe or the file.
+        changes: As for ``--set``: ``ADDRESS=VALUE``, the value being YAML.
+        seed: Instead of the recipe's.
 
     Raises:
         UserError: there is none, it is no YAML, or a key or value is wrong.
     """
-    shipped = sorted(f.name.removesuffix(".yaml") for f in SHIPPED.iterdir() if f.name.endswith(".yaml"))
-    if name in shipped:
-        text = (SHIPPED / f"{name}.yaml").read_text("utf-8")
-    elif Path(name).is_file():
-        text = Path(name).read_text("utf-8")
-    else:
-        raise UserError(f"there is no recipe {name!r}: give a YAML file, or one of {', '.join(shipped)}")
+    text = text_of(name)
     try:
-        recipe = Recipe.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise UserError(f"recipe {name} is no YAML ({' '.join(str(error).split())}): mend it") from error
+        data = placed.read(text)
+        if not isinstance(data, Placed):
+            raise UserError("this is no mapping of keys to values: see `agentgym recipe show agent-q`")
+        for change in changes:
+            _set(data, change)
+        if seed is not None:
+            data.put("seed", seed, "--seed")
+        return Recipe.model_validate(data)
+    except UserError as error:
+        raise UserError(f"recipe {name}: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the recipe"
-        raise UserError(f"recipe {name}, {where}: {first['msg']}") from error
-    if recipe.preference is None and recipe.sft is None:
-        raise UserError(f"recipe {name}: give preference or sft, or both, to say what is trained")
-    return recipe
+        raise UserError(f"recipe {name}, {_told(data, error)}") from error
+
+
+# ---- changes -----------------------------------------------------------------------------------------------------------
+
+
+def _set(data: Placed, change: str) -> None:
+    """Carry out ``ADDRESS=VALUE``.
+
+    Raises:
+        UserError: it is none, or leads nowhere.
+    """
+    address, equals, text = change.partition("=")
+    if not equals or not all(parts := address.split(".")):
+        raise UserError(f"--set {change!r} sets nothing: write ADDRESS=VALUE, as in --set sft.lr=1e-4")
+    value, place = placed.read(text), f"--set {change}"
+    at: Any = data
+    for i, part in enumerate(parts):
+        last = i == len(parts) - 1
+        stages = _steps(at)
+        if (number := _number(stages, part)) is not None:
+            if not last:
+                at = stages[number]
+            elif value is None:
+                del stages[number]
+            else:
+                raise UserError(
+                    f"{place}: {part} is a stage: set one of its keys, as in {address}.tasks=10, or null to leave it out"
+                )
+            continue
+        _known(at, part, parts[:i], place)
+        if last:
+            at.put(part, value, place)
+        else:
+            if at.get(part) is None:
+                at.put(part, Placed(place), place)
+            at = at[part]
+
+
+def _steps(at: Any) -> list[Any]:
+    """The stages of a recipe, or of rounds; none of anything else."""
+    stages = at.get("stages") if isinstance(at, Placed) and at.get("stage", "rounds") == "rounds" else None
+    return stages if isinstance(stages, list) else []
+
+
+def _number(stages: list[Any], part: str) -> int | None:
+    """Of the stage with this name or number."""
+    names = names_of(stages)
+    if part in names:
+        return names.index(part)
+    return int(part) if part.isdigit() and int(part) < len(stages) else None
+
+
+def _known(at: Any, part: str, before: Sequence[str], place: str) -> None:
+    """Raises a `UserError` if nothing can be set here by this name; what a stage knows, its model says later."""
+    if not isinstance(at, Placed):
+        raise UserError(f"{place}: {'.'.join(before)} has no parts to be set")
+    kind = Rounds if before else Recipe
+    if (stages := _steps(at)) and part not in kind.model_fields:
+        there = [*names_of(stages), *kind.model_fields]
+        where = f"{'.'.join(before)} has" if before else "there is"
+        raise UserError(f"{place}: {where} no {part!r}, but {', '.join(there)}{_near(part, there)}")
+
+
+# ---- errors ------------------------------------------------------------------------------------------------------------
+
+
+def _told(data: Placed, error: ValidationError) -> str:
+    """The first error in a line: key, place, what was expected, and how many more there are."""
+    errors = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a key misspelt is a key missing too
+    first, more = errors[0], len(errors) - 1
+    keys = first["loc"]
+    place, address = placed.place_of(data, keys), _address(data, keys)
+    if first["type"] == "extra_forbidden":
+        known = list(_fields(keys[:-1]))
+        text = f"there is no such key{_near(str(keys[-1]), known)} (it has {', '.join(known)})"
+    elif first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        given = str(first.get("ctx", {}).get("tag", ""))
+        said = f"there is no stage {given!r}" if given else "a stage says which it is"
+        text = f"{said}: give `stage:` one of {', '.join(STAGES)}{_near(given, STAGES)}"
+    elif first["type"] == "missing":
+        text = "this key is missing"
+    else:
+        shown = f", not {first['input']!r}" if isinstance(first["input"], str | int | float | bool | None) else ""
+        text = first["msg"].removeprefix("Value error, ") + ("" if first["type"] == "value_error" else shown)
+    return f"{place}, {address or 'the recipe'}: {text}" + (f" (and {more} more)" if more else "")
+
+
+def _address(data: Any, keys: Sequence[Any]) -> str:
+    """Keys as people write them: stages by name."""
+    parts: list[str] = []
+    for key in keys:
+        if isinstance(data, list) and isinstance(key, int):
+            name = names_of(data)[key] if parts[-1] == "stages" else ""
+            parts = [*parts[:-1], name] if name else [*parts, str(key)]
+            data = data[key]
+        elif isinstance(data, dict) and key not in data and key in STAGES and data.get("stage") == key:
+            continue  # pydantic names the kind of a stage too
+        else:
+            parts.append(str(key))
+            data = data.get(key) if isinstance(data, dict) else None
+    return ".".join(parts)
+
+
+def _fields(keys: Sequence[Any]) -> Sequence[str]:
+    """The keys that are known at a place, for which the models are walked."""
+    kind: Any = Recipe
+    for key in keys:
+        fields = getattr(kind, "model_fields", {})
+        if key in fields:
+            kind = _model(fields[key].annotation)
+        elif key in STAGES:
+            kind = STAGES[str(key)]
+    return list(getattr(kind, "model_fields", {}))
+
+
+def _model(annotation: Any) -> Any:
+    """The model in an annotation; None where there are several, or none."""
+    if isinstance(annotation, type):
+        return annotation if issubclass(annotation, BaseModel) else None
+    found = [m for m in map(_model, get_args(annotation)) if m is not None]
+    return found[0] if len(found) == 1 else None
+
+
+def _near(name: str, known: Any) -> str:
+    return "".join(f"; did you mean {match}?" for match in difflib.get_close_matches(name, list(known), 1))
+
+
+# ---- for editors -------------------------------------------------------------------------------------------------------
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of recipes, with what the docstrings say of each key."""
+    made = Recipe.model_json_schema()
+    kinds: list[type[BaseModel]] = [Recipe, *STAGES.values()]
+    for kind in kinds:
+        about = made if kind is Recipe else made["$defs"][kind.__name__]
+        for base in reversed(kind.__mro__):
+            for told in docstring_parser.parse(base.__doc__ or "").params:
+                if told.arg_name in about["properties"]:
+                    about["properties"][told.arg_name]["description"] = " ".join((told.description or "").split())
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}

@@ -1,4 +1,4 @@
-"""A run as its folder tells it: a loop, a reinforcement learning, a training, or any folder with stores of episodes.
+"""A run as its folder tells it: a recipe, a reinforcement learning, a training, or any folder with stores of episodes.
 
 Nothing is asked of a folder but the files that are there, so that a run under way can be reported on too.
 """
@@ -9,6 +9,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from agentgym import UserError
 from agentgym_trajectories.store import FILE
 from agentgym_trajectories.tree import Trajectory
@@ -17,6 +19,7 @@ from agentgym_trajectories.view.run import Run, natural
 
 from .measure import Line, evaluated, stored
 
+RECIPE = "recipe.yaml"
 MOST = 12  # lines of one store in a table: of many updates, the first and the last
 
 
@@ -45,7 +48,7 @@ class Told:
 
     Attributes:
         name: Of its folder.
-        kind: "loop", "RL", "training" or "episodes".
+        kind: "loop" (a recipe with rounds), "recipe", "RL", "training" or "episodes".
         about: Facts in a few words.
         lines: What was measured, in its order.
         final: The line that the run is compared by; None where nothing was measured.
@@ -82,8 +85,8 @@ def read(path: Path) -> Told:
             _stores(run, told)
         finally:
             run.close()
-    if (path / "recipe.json").is_file():
-        _loop(path, told)
+    if (path / RECIPE).is_file():
+        _recipe(path, told)
     elif (path / "metrics.jsonl").is_file():
         _trained(path, told)
     if not told.lines and not told.curves:
@@ -134,37 +137,51 @@ def _samples(store: Any) -> list[tuple[str, Trajectory]]:
     return found
 
 
-# ---- loops -------------------------------------------------------------------------------------------------------------
+# ---- recipes -----------------------------------------------------------------------------------------------------------
 
 
-def _loop(path: Path, told: Told) -> None:
-    """Rounds of a loop: success on validation tasks, and what each cost."""
-    about = _json(path / "recipe.json")
-    recipe = about.get("recipe", {})
-    env = str(recipe.get("env", ""))
-    told.kind = "loop"
-    told.about |= {"environment": f"{env} {json.dumps(recipe.get('env_args', {}))}", "seed": str(about.get("seed", ""))}
+def _recipe(path: Path, told: Told) -> None:
+    """What the stages measured; of rounds, success on validation tasks and what each cost."""
+    recipe = yaml.safe_load((path / RECIPE).read_text("utf-8"))
+    env, stages = str(recipe.get("env", "")), _stages(path)
+    told.about |= {"environment": f"{env} {json.dumps(recipe.get('env_args', {}))}", "seed": str(recipe.get("seed", ""))}
+    evaluations = [(f"{name}, {policy}", m) for name, s in stages.items() for policy, m in s.get("policies", {}).items()]
+    tested = [evaluated(name, measured, env) for name, measured in evaluations]
+    told.kind, told.final = "recipe", tested[-1] if tested else None
+    told.tokens = sum(s.get("sampled_tokens", 0) for s in stages.values())
+    told.seconds = (told.seconds or 0.0) + sum(map(_seconds, stages.values()))
     rounds = sorted(path.glob("round-*"), key=lambda f: natural(f.name))
-    collected, trained = ([_json(f / f"{name}.json") for f in rounds] for name in ("collected", "trained"))
+    validated = _rounds(path, rounds, told, env) if rounds else []
+    told.lines = [*validated, *tested, *told.lines]
+    told.final = told.final or (validated[-1] if validated else None)
+    logs = [f.parent for depth in ("*/", "*/*/") for f in path.glob(f"{depth}metrics.jsonl")]
+    for folder in sorted(logs, key=lambda f: natural(str(f))):
+        _losses(folder, told, str(folder.relative_to(path)))
+        _earnings(_lines(folder / "metrics.jsonl"), told)
+
+
+def _rounds(path: Path, rounds: list[Path], told: Told, env: str) -> list[Line]:
+    """Returns the lines of the validations."""
+    told.kind = "loop"
+    done = [_stages(f).values() for f in rounds]
+    tokens, pairs = ([sum(s.get(key, 0) for s in of) for of in done] for key in ("sampled_tokens", "pairs"))
+    told.tokens = (told.tokens or 0) + sum(tokens)
+    told.seconds = (told.seconds or 0.0) + sum(_seconds(s) for of in done for s in of)
     measured = [("start", _json(path / "start.json"))]
     measured += [(f.name.replace("-", " "), _json(f / "validation.json")) for f in rounds]
-    validations = [evaluated(f"{name}, validation", m, env) for name, m in measured if m]
-    tests = [(name, _json(path / f"test-{name}.json")) for name in ("start", "best")]
-    finals = [evaluated(f"test, {name}", m, env) for name, m in tests if m]
-    told.lines = [*validations, *finals, *told.lines]
-    told.final = finals[-1] if finals else validations[-1] if validations else None
-    told.tokens = sum(c.get("sampled_tokens", 0) for c in collected)
-    told.seconds = (told.seconds or 0.0) + sum(map(_seconds, trained))
-    spent = [0.0, *accumulate(c.get("sampled_tokens", 0) for c in collected)]
+    spent = [0.0, *accumulate(tokens)]
     shown = [(x, evaluated(name, m)) for x, (name, m) in zip(spent, measured, strict=True) if m]
     series = [[getattr(line, name) for _, line in shown] for name in ("success", "low", "high")]
     told.success = Series(told.name, [x for x, _ in shown], *series)
-    pairs = [c.get("pairs", 0) for c in collected if c]
     if any(pairs):
         told.about["pairs by round"] = ", ".join(f"{n:,}" for n in pairs)
-    for folder in [path / "warmup" / "policy", *(f / name for f in rounds for name in ("sft", "policy"))]:
-        if (folder / "metrics.jsonl").is_file():
-            _losses(folder, told, str(folder.relative_to(path)))
+    return [evaluated(f"{name}, validation", m, env) for name, m in measured if m]
+
+
+def _stages(folder: Path) -> dict[str, dict[str, Any]]:
+    """The results of the stages that are done in this folder, by name."""
+    files = sorted(folder.glob("*.json"), key=lambda f: (f.stat().st_mtime, f.name))
+    return {f.stem: _json(f) for f in files if f.stem not in ("start", "validation", "round")}
 
 
 def _seconds(found: Any) -> float:
@@ -196,6 +213,11 @@ def _trained(path: Path, told: Told) -> None:
     told.seconds = sum(line.get("seconds_collect", 0) + line.get("seconds_update", 0) for line in lines)
     if alarmed := [f"update {line['update']}: {line['alarms']}" for line in lines if line.get("alarms")]:
         told.about["alarms"] = "; ".join(alarmed[-3:])
+    _earnings(lines, told)
+
+
+def _earnings(lines: list[dict[str, Any]], told: Told) -> None:
+    """The curves of a reinforcement learning; nothing of other logs."""
     panels = {
         "Reward": ("reward",),
         "Entropy, nats a token": ("entropy",),
@@ -205,7 +227,7 @@ def _trained(path: Path, told: Told) -> None:
     for title, names in panels.items():
         series = [_curve(lines, name, "sampled_tokens") for name in names]
         if any(s.x for s in series):
-            told.curves[title] = "sampled tokens", series
+            told.curves.setdefault(title, ("sampled tokens", []))[1].extend(s for s in series if s.x)
 
 
 def _losses(path: Path, told: Told, name: str) -> None:

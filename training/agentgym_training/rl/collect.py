@@ -130,9 +130,9 @@ class Collector:
 
     def tasks(self, number: int, attempt: int) -> Sequence[Task]:
         """The tasks of an update, and of each attempt to fill it: no two have any in common, until all tasks were used."""
-        count, wanted = self.config.tasks, self.config.stage(number).difficulty
+        count, wanted = self.config.tasks, self.config.stage_at(number).difficulty
         seeks = any(stage.difficulty for stage in self.config.stages)  # then all stages leave room to look for a difficulty
-        first = ((number - 1) * (1 + self.config.refill) + attempt) * count * (RARE if seeks else 1)
+        first = self.config.start + ((number - 1) * (1 + self.config.refill) + attempt) * count * (RARE if seeks else 1)
         if not wanted:
             return cycled(self._tasks, self.config.seed * 1_000_000 + first, count)
         seen = cycled(self._tasks, self.config.seed * 1_000_000 + first, count * RARE)
@@ -159,7 +159,7 @@ class Collector:
 
     def _program(self, number: int) -> Program:
         search = self.config.by.search
-        return search_named(search).play if search else partial(play, turns=self.config.stage(number).turns)
+        return search_named(search).play if search else partial(play, turns=self.config.stage_at(number).turns)
 
     def _teaches(self, group: list[Episode]) -> bool:
         """Whether the group's trajectories earned different sums (dynamic sampling, DAPO, arXiv:2503.14476)."""

@@ -40,6 +40,7 @@ class RL(BaseModel):
         method: A name in `methods.METHODS`.
         updates: How often new episodes are collected and learnt from.
         tasks: New training tasks of each update.
+        start: Number of the first of them.
         samples: Episodes of each task, the group (trees, with a method that searches).
         steps: Of the optimizer in each update; the episodes are shared out among them.
         staleness: So many updates may happen between the beginning of an episode and the update that learns from it; 0 waits.
@@ -62,6 +63,7 @@ class RL(BaseModel):
     method: str = "grpo"
     updates: int = Field(100, ge=1)
     tasks: int = Field(16, ge=1)
+    start: int = Field(0, ge=0)
     samples: int = Field(8, ge=1)
     steps: int = Field(1, ge=1)
     staleness: int = Field(0, ge=0)
@@ -95,7 +97,7 @@ class RL(BaseModel):
             raise UserError(f"method {self.method!r} grows trees, whose turns cannot be limited: leave turns out of the stages")
         return self
 
-    def stage(self, number: int) -> Stage:
+    def stage_at(self, number: int) -> Stage:
         """The stage of an update."""
         return max((s for s in self.stages if s.since <= number), key=lambda s: s.since, default=Stage())
 

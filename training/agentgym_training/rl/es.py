@@ -48,6 +48,7 @@ class ES(BaseModel):
         updates: Generations.
         pairs: Of members with opposite noise, in each generation.
         tasks: New training tasks of each generation.
+        start: Number of the first of them.
         sigma: Size of the noise.
         lr: Size of a step, in units of the noise.
         lora: Evolve adapters, or None for all weights.
@@ -61,6 +62,7 @@ class ES(BaseModel):
     updates: int = Field(100, ge=1)
     pairs: int = Field(15, ge=1)
     tasks: int = Field(32, ge=1)
+    start: int = Field(0, ge=0)
     sigma: float = Field(1e-3, gt=0)
     lr: float = Field(5e-4, gt=0)
     lora: Lora | None = None
@@ -144,7 +146,7 @@ class Evolution:
     def _generation(self, number: int) -> tuple[float, int]:
         """One step. Returns the members' mean reward and how many tokens they sampled."""
         config = self.config
-        first = config.seed * 1_000_000 + (number - 1) * config.tasks
+        first = config.seed * 1_000_000 + config.start + (number - 1) * config.tasks
         tasks = Tasks.of(cycled(self.tasks, first, config.tasks))
         spent = self.sampler.usage.sampled_tokens
         seeds = [(config.seed * 1_000_003 + number) * 10_007 + i for i in range(config.pairs)]
