@@ -22,7 +22,7 @@ from agentgym.messages import Message, ToolCall, assistant, call, system, user
 from agentgym.registry import make, register, specs
 from agentgym.rewards import Rubric
 from agentgym.spaces import Observation
-from agentgym.tasks import SPLITS, Task, Tasks, procedural
+from agentgym.tasks import SPLITS, Task, Tasks, levels_of, procedural
 from agentgym.tools import Tool, ToolResult, ToolSet, tool
 
 __version__ = "0.1.0"
@@ -56,6 +56,7 @@ __all__ = [
     "WorkerFailure",
     "assistant",
     "call",
+    "levels_of",
     "make",
     "procedural",
     "register",

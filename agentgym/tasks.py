@@ -109,6 +109,18 @@ def procedural(
     return Tasks(get, range(sys.maxsize))
 
 
+def levels_of(level: str | None, known: Iterable[str]) -> tuple[str, ...]:
+    """The levels of difficulty that an argument names: that one, or all for None.
+
+    Raises:
+        UserError: there is no such level.
+    """
+    levels = tuple(known)
+    if level not in (None, *levels):
+        raise UserError(f"there is no level {level!r}: use one of {', '.join(levels)}")
+    return levels if level is None else (level,)
+
+
 def split_of(identity: Any) -> str:
     """The split that a hash of a task's content (`same`, in `procedural`) names."""
     content = msgspec.json.encode(identity, order="deterministic")

@@ -86,7 +86,7 @@ MISTAKES = {
     ),
     "a value that the argument does not take": (
         f"collect {DESK} --env-arg level=extreme --out out",
-        "desk/Orders-v0 has no level 'extreme'",
+        "there is no level 'extreme'",
         "use one of easy, medium, hard",
     ),
     "a file of tasks that is not there": (

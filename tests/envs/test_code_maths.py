@@ -135,7 +135,7 @@ def test_problems_of_our_own() -> None:
             task = make_task(rng, level)
             assert len(task.data["steps"]) == count
             assert str(eval(task.data["steps"][-1])) == task.data["answer"]
-    with pytest.raises(UserError, match="has no level 'no'"):
+    with pytest.raises(UserError, match="there is no level 'no'"):
         Maths(level="no")
 
 

@@ -83,7 +83,7 @@ def test_steps_of_every_level() -> None:
             assert len(task.data["gold"].splitlines()) == count
             assert task.difficulty == level
             assert task.prompt[-1] in ".?"
-    with pytest.raises(UserError, match="has no level 'no'"):
+    with pytest.raises(UserError, match="there is no level 'no'"):
         Shell(level="no")
 
 

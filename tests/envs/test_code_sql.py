@@ -213,7 +213,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=problem):
             _ = Sql(str(tmp_path / name)).tasks()[0]
-    with pytest.raises(UserError, match="has no level 'no'"):
+    with pytest.raises(UserError, match="there is no level 'no'"):
         Sql(level="no")
 
 

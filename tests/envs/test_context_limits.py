@@ -77,7 +77,7 @@ def test_values_are_words_of_their_own() -> None:
     for relation in RELATIONS.values():
         assert len(set(relation.known.values())) == len(relation.known)
         assert all(v.isalpha() for v in relation.known.values())
-    with pytest.raises(UserError, match="has no level"):
+    with pytest.raises(UserError, match="there is no level"):
         Context("x")
 
 

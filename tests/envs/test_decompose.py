@@ -74,7 +74,7 @@ def test_a_solver_that_breaks_is_no_fault_of_the_agent() -> None:
         with pytest.raises(failure):
             env.step(ask("One?"))
         env.close()
-    with pytest.raises(UserError, match="has no level"):
+    with pytest.raises(UserError, match="there is no level"):
         Decompose(level="x")
     with pytest.raises(UserError, match="there is no policy"):
         Decompose("nobody")

@@ -142,7 +142,7 @@ def test_rows_that_are_none_are_refused(tmp_path: Path, broken: dict[str, Any], 
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(UserError, match="has no level"):
+    with pytest.raises(UserError, match="there is no level"):
         IFEval(level="x")
     with pytest.raises(UserError, match="there is no file"):
         IFEval("/nowhere").tasks("test")

@@ -188,7 +188,7 @@ def test_bad_arguments(tmp_path: Path) -> None:
         MtBench("/nowhere", rates(lambda *_: ""))
     with pytest.raises(UserError, match="there is no policy"):
         MtBench(judge="nobody")
-    with pytest.raises(UserError, match="has no level"):
+    with pytest.raises(UserError, match="there is no level"):
         Gsm8k(level="x")
 
 

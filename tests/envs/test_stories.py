@@ -145,7 +145,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(textworld_module, "_module", missing)
     with pytest.raises(NotInstalled, match=r"pip install 'agentgym\[textworld\]'"):
         TextWorld()
-    with pytest.raises(UserError, match="has no level 'x'"):
+    with pytest.raises(UserError, match="there is no level 'x'"):
         TextWorld("x")
 
 

@@ -265,5 +265,5 @@ def test_any_sampler_can_be_the_user_and_levels_are_checked() -> None:
     observation, _ = env.reset(options={"task": env.tasks()[0]})
     assert observation.messages[-1].content == "Hello."
     env.close()
-    with pytest.raises(UserError, match="has no level 'x'"):
+    with pytest.raises(UserError, match="there is no level 'x'"):
         make("tools/Synth-v0", level="x")

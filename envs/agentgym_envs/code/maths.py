@@ -1,13 +1,12 @@
 """``code/Maths-v0``: word problems with a Python interpreter as a tool (tool-integrated reasoning), judged by the number."""
 
 import hashlib
-import random
 import re
 from collections.abc import Mapping
 
 import msgspec
 
-from agentgym import Message, Rubric, Task, Tasks, UserError, assistant, call, procedural, tool
+from agentgym import Message, Rubric, Task, Tasks, assistant, call, levels_of, procedural, tool
 from agentgym.env import Snapshot
 from agentgym.sandbox import Checkpoint, Limits
 
@@ -58,20 +57,15 @@ class Maths(Sandboxed):
 
     def __init__(self, data: str | None = None, level: str | None = None, sandbox: str = "local") -> None:
         super().__init__(sandbox)
-        if level not in (None, *LEVELS):
-            raise UserError(f"code/Maths-v0 has no level {level!r}: use one of {', '.join(LEVELS)}")
         self.data = data
-        self.levels = tuple(LEVELS) if level is None else (level,)
+        self.levels = levels_of(level, LEVELS)
 
     def tasks(self, split: str = "train") -> Tasks:
         """Those of the file, or endless ones of our own."""
         if self.data is not None:
             return tasks_of(self.data, convert, split)
 
-        def generate(rng: random.Random) -> Task:
-            return make_task(rng, rng.choice(self.levels))
-
-        return procedural(generate, split)
+        return procedural(lambda rng: make_task(rng, rng.choice(self.levels)), split)
 
     def begin(self, task: Task) -> str:
         """A new session."""

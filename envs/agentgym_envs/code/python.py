@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from agentgym import Message, Rubric, Task, Tasks, ToolError, UserError, assistant, call, procedural, tool
+from agentgym import Message, Rubric, Task, Tasks, ToolError, assistant, call, levels_of, procedural, tool
 from agentgym.sandbox import MIB, Limits, Report
 
 from .box import Sandboxed, code_of, shown
@@ -57,10 +57,8 @@ class Python(Sandboxed):
 
     def __init__(self, data: str | None = None, level: str | None = None, sandbox: str = "local") -> None:
         super().__init__(sandbox)
-        if level not in (None, *LEVELS):
-            raise UserError(f"code/Python-v0 has no level {level!r}: use one of {', '.join(LEVELS)}")
         self.data = data
-        self.levels = tuple(LEVELS) if level is None else (level,)
+        self.levels = levels_of(level, LEVELS)
 
     def tasks(self, split: str = "train") -> Tasks:
         """Those of the file, or endless ones of our own."""

@@ -1,11 +1,10 @@
 """``code/Shell-v0``: tasks in a Linux shell, judged by a script that looks at the files in the end."""
 
-import random
 from collections.abc import Mapping
 
 import msgspec
 
-from agentgym import EnvironmentFailure, Message, Rubric, Task, Tasks, UserError, assistant, call, procedural, tool
+from agentgym import EnvironmentFailure, Message, Rubric, Task, Tasks, assistant, call, levels_of, procedural, tool
 from agentgym.env import Snapshot
 from agentgym.sandbox import MIB, Checkpoint, Limits, Result
 
@@ -58,20 +57,15 @@ class Shell(Sandboxed):
 
     def __init__(self, data: str | None = None, level: str | None = None, sandbox: str = "local") -> None:
         super().__init__(sandbox)
-        if level not in (None, *LEVELS):
-            raise UserError(f"code/Shell-v0 has no level {level!r}: use one of {', '.join(LEVELS)}")
         self.data = data
-        self.levels = tuple(LEVELS) if level is None else (level,)
+        self.levels = levels_of(level, LEVELS)
 
     def tasks(self, split: str = "train") -> Tasks:
         """Those of the file, or endless ones of our own."""
         if self.data is not None:
             return tasks_of(self.data, convert, split)
 
-        def generate(rng: random.Random) -> Task:
-            return make_task(rng, rng.choice(self.levels))
-
-        return procedural(generate, split)
+        return procedural(lambda rng: make_task(rng, rng.choice(self.levels)), split)
 
     def begin(self, task: Task) -> str:
         """The files as they are set up."""

@@ -1,7 +1,6 @@
 """``code/Sql-v0``: answer a question about a SQLite database, or change it; judged by the answer or by the final state."""
 
 import contextlib
-import random
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from agentgym import (
     UserError,
     assistant,
     call,
+    levels_of,
     procedural,
     tool,
 )
@@ -69,10 +69,8 @@ class Sql(Environment):
     start: str = ""
 
     def __init__(self, data: str | None = None, level: str | None = None) -> None:
-        if level not in (None, *LEVELS):
-            raise UserError(f"code/Sql-v0 has no level {level!r}: use one of {', '.join(LEVELS)}")
         self.data = data
-        self.levels = tuple(LEVELS) if level is None else (level,)
+        self.levels = levels_of(level, LEVELS)
         if data is not None and not Path(data).exists():
             raise UserError(f"there is no file {data}: give a database, or DBBench's JSON lines")
 
@@ -81,10 +79,11 @@ class Sql(Environment):
         if self.data is not None and (Path(self.data).is_dir() or Path(self.data).suffix in (".jsonl", ".json")):
             return tasks_of(self.data, convert, split)
 
-        def generate(rng: random.Random) -> Task:
-            return make_task(rng, rng.choice(self.levels), self.data or "")
-
-        return procedural(generate, split, same=lambda task: (task.prompt, task.data.get("seed", 0)))
+        return procedural(
+            lambda rng: make_task(rng, rng.choice(self.levels), self.data or ""),
+            split,
+            same=lambda task: (task.prompt, task.data.get("seed", 0)),
+        )
 
     def begin(self, task: Task) -> str:
         """The database as it begins."""

@@ -1,6 +1,5 @@
 """``desk/Orders-v0``: serve customers of a shop with ten tools, under rules that forbid some requests."""
 
-import random
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,8 +15,8 @@ from agentgym import (
     ToolCall,
     ToolError,
     ToolResult,
-    UserError,
     assistant,
+    levels_of,
     procedural,
     tool,
 )
@@ -70,20 +69,14 @@ class Orders(Environment):
     rubric = Rubric(solved=1.0, progress=0.0)
 
     def __init__(self, level: str | None = None, step_rewards: bool = False) -> None:
-        if level not in (None, *LEVELS):
-            raise UserError(f"desk/Orders-v0 has no level {level!r}: use one of {', '.join(LEVELS)}")
-        self.levels = LEVELS if level is None else (level,)
+        self.levels = levels_of(level, LEVELS)
         self.step_rewards = step_rewards
         if step_rewards:
             self.rubric = Rubric(solved=1.0, progress=0.5)
 
     def tasks(self, split: str = "train") -> Tasks:
         """Endless; the levels are drawn alike."""
-
-        def generate(rng: random.Random) -> Task:
-            return make_task(rng, rng.choice(self.levels))
-
-        return procedural(generate, split)
+        return procedural(lambda rng: make_task(rng, rng.choice(self.levels)), split)
 
     def begin(self, task: Task) -> str:
         """Build the shop, and from the requests the state that it should end in and the facts to be stated."""

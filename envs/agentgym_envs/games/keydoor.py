@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from agentgym import Environment, Message, Rubric, Task, Tasks, UserError, assistant, call, procedural, tool
+from agentgym import Environment, Message, Rubric, Task, Tasks, assistant, call, levels_of, procedural, tool
 
 from .builder import DEPTHS, build
 from .dungeon import TREASURE, Move, Place, Room, after, moves, way_out
@@ -38,9 +38,7 @@ class KeyDoor(Environment):
     rubric = Rubric(treasure=1.0)
 
     def __init__(self, level: str | None = None) -> None:
-        if level not in (None, *LEVELS):
-            raise UserError(f"games/KeyDoor-v0 has no level {level!r}: use one of {', '.join(LEVELS)}")
-        self.levels = LEVELS if level is None else (level,)
+        self.levels = levels_of(level, LEVELS)
 
     def tasks(self, split: str = "train") -> Tasks:
         """Endless; the levels are drawn alike. A task holds its whole dungeon, so that no two splits share one."""

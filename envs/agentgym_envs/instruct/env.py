@@ -1,9 +1,8 @@
 """``instruct/Verifiable-v0``: follow an instruction; alignment in a single turn is an environment that ends at step one."""
 
-import random
 from collections.abc import Mapping
 
-from agentgym import Environment, Message, Rubric, Task, Tasks, UserError, assistant, procedural
+from agentgym import Environment, Message, Rubric, Task, Tasks, assistant, levels_of, procedural
 from agentgym_envs.instruct.judge import judge, read
 from agentgym_envs.instruct.tasks import LEVELS, make_task
 from agentgym_envs.instruct.writer import gold
@@ -26,17 +25,11 @@ class Verifiable(Environment):
     rubric = Rubric(solved=1.0, share=0.0)
 
     def __init__(self, level: str | None = None) -> None:
-        if level not in (None, *LEVELS):
-            raise UserError(f"instruct/Verifiable-v0 has no level {level!r}: use one of {', '.join(LEVELS)}")
-        self.levels = tuple(LEVELS) if level is None else (level,)
+        self.levels = levels_of(level, LEVELS)
 
     def tasks(self, split: str = "train") -> Tasks:
         """Endless; levels, topics and constraints are drawn anew for each task."""
-
-        def generate(rng: random.Random) -> Task:
-            return make_task(rng, rng.choice(self.levels))
-
-        return procedural(generate, split, same=lambda task: task.data)
+        return procedural(lambda rng: make_task(rng, rng.choice(self.levels)), split, same=lambda task: task.data)
 
     def begin(self, task: Task) -> str:
         """Say the instruction; a task without one is refused here and not at the end."""

@@ -1,9 +1,8 @@
 """``instruct/Gsm8k-v0``: word problems answered in one turn, without tools (Cobbe et al. 2021, arXiv:2110.14168)."""
 
-import random
 from collections.abc import Mapping
 
-from agentgym import Environment, Message, Rubric, Task, Tasks, UserError, assistant, procedural
+from agentgym import Environment, Message, Rubric, Tasks, assistant, levels_of, procedural
 from agentgym_envs.code.answers import equal, normal, stated
 from agentgym_envs.code.maths import convert
 from agentgym_envs.code.rows import tasks_of
@@ -29,20 +28,15 @@ class Gsm8k(Environment):
     rubric = Rubric(solved=1.0, stated=0.0)
 
     def __init__(self, data: str | None = None, level: str | None = None) -> None:
-        if level not in (None, *LEVELS):
-            raise UserError(f"instruct/Gsm8k-v0 has no level {level!r}: use one of {', '.join(LEVELS)}")
         self.data = data
-        self.levels = tuple(LEVELS) if level is None else (level,)
+        self.levels = levels_of(level, LEVELS)
 
     def tasks(self, split: str = "train") -> Tasks:
         """Those of the file, or endless ones of our own."""
         if self.data is not None:
             return tasks_of(self.data, convert, split)
 
-        def generate(rng: random.Random) -> Task:
-            return make_task(rng, rng.choice(self.levels))
-
-        return procedural(generate, split)
+        return procedural(lambda rng: make_task(rng, rng.choice(self.levels)), split)
 
     def score(self, answer: str) -> Mapping[str, float]:
         """Whether the number is right, and whether one is stated at all."""

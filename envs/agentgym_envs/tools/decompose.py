@@ -3,7 +3,6 @@
 DaSLaM (Juneja et al. 2023, arXiv:2310.18338): a small model learns to ask, a large one, which nobody trains, to answer.
 """
 
-import random
 import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -20,6 +19,7 @@ from agentgym import (
     UserError,
     assistant,
     call,
+    levels_of,
     procedural,
     tool,
     user,
@@ -90,9 +90,7 @@ class Decompose(AsyncEnvironment):
     rubric = Rubric(solved=1.0, asked=0.0)
 
     def __init__(self, solver: str | Sampler = SCRIPT, data: str | None = None, level: str | None = None) -> None:
-        if level not in (None, *LEVELS):
-            raise UserError(f"tools/Decompose-v0 has no level {level!r}: use one of {', '.join(LEVELS)}")
-        self.levels = tuple(LEVELS) if level is None else (level,)
+        self.levels = levels_of(level, LEVELS)
         self.solver: Solver = Arithmetic() if solver == SCRIPT else open_model(solver)
         self.data = data
 
@@ -101,10 +99,7 @@ class Decompose(AsyncEnvironment):
         if self.data is not None:
             return tasks_of(self.data, convert, split)
 
-        def generate(rng: random.Random) -> Task:
-            return make_task(rng, rng.choice(self.levels))
-
-        return procedural(generate, split)
+        return procedural(lambda rng: make_task(rng, rng.choice(self.levels)), split)
 
     def begin(self, task: Task) -> str:
         """Nothing asked yet."""

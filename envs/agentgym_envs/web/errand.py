@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import msgspec
 
-from agentgym import Label, Message, Rubric, Task, Tasks, ToolCall, UserError, assistant, call, procedural
+from agentgym import Label, Message, Rubric, Task, Tasks, ToolCall, UserError, assistant, call, levels_of, procedural
 from agentgym.tasks import split_of
 
 from .attacks import PLACES, Attack, make_attack, obeyed
@@ -108,13 +108,11 @@ class Errand(WebEnvironment, Generic[G, T]):
         seed: int = 0,
     ) -> None:
         super().__init__(backend)
-        if level not in (None, *LEVELS):
-            raise UserError(f"there is no level {level!r}: use one of {', '.join(LEVELS)}")
         if attack not in (None, "any", *PLACES):
             raise UserError(f"there is no attack in {attack!r}: use one of {', '.join(PLACES)}, or any")
         if not 0 < items <= MOST:
             raise UserError(f"a site of {items} items cannot be made: use 1 to {MOST:,}")
-        self.levels = LEVELS if level is None else (level,)
+        self.levels = levels_of(level, LEVELS)
         self.attack, self.norms, self.items, self.seed = attack, norms, items, seed
         if norms:
             self.instructions = f"{self.instructions}\n\n{INSTRUCTIONS}"

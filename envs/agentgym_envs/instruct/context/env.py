@@ -7,7 +7,7 @@ by another of the same kind. Their memorization ratio is ``unfaithful / (faithfu
 import random
 from collections.abc import Mapping
 
-from agentgym import Environment, Message, Rubric, Task, Tasks, UserError, assistant, procedural
+from agentgym import Environment, Message, Rubric, Task, Tasks, assistant, levels_of, procedural
 from agentgym_envs.instruct.text import folded
 
 from .facts import RELATIONS
@@ -43,17 +43,15 @@ class Context(Environment):
     rubric = Rubric(solved=1.0, faithful=0.0, unfaithful=0.0)
 
     def __init__(self, level: str | None = None) -> None:
-        if level not in (None, *LEVELS):
-            raise UserError(f"instruct/Context-v0 has no level {level!r}: use one of {', '.join(LEVELS)}")
-        self.levels = tuple(LEVELS) if level is None else (level,)
+        self.levels = levels_of(level, LEVELS)
 
     def tasks(self, split: str = "train") -> Tasks:
         """Endless; no thing is said to be the same in two splits, in whatever words."""
-
-        def generate(rng: random.Random) -> Task:
-            return make_task(rng, rng.choice(self.levels))
-
-        return procedural(generate, split, same=lambda task: [task.data[k] for k in ("relation", "thing", "told")])
+        return procedural(
+            lambda rng: make_task(rng, rng.choice(self.levels)),
+            split,
+            same=lambda task: [task.data[k] for k in ("relation", "thing", "told")],
+        )
 
     def score(self, answer: str) -> Mapping[str, float]:
         """Whether the answer names what is told, what is known, and no more."""

@@ -1,10 +1,9 @@
 """``instruct/IFEval-v0``: prompts with instructions that a program can check, after Zhou et al. 2023 (arXiv:2311.07911)."""
 
 import hashlib
-import random
 from collections.abc import Mapping
 
-from agentgym import Environment, Message, Rubric, Task, Tasks, UserError, assistant, procedural
+from agentgym import Environment, Message, Rubric, Task, Tasks, assistant, levels_of, procedural
 from agentgym_envs.code.rows import Row, tasks_of
 from agentgym_envs.instruct.ifeval import judge, tasks
 from agentgym_envs.instruct.ifeval.language import demand
@@ -30,21 +29,16 @@ class IFEval(Environment):
     rubric = Rubric(prompt_strict=1.0)
 
     def __init__(self, data: str | None = None, level: str | None = None) -> None:
-        if level not in (None, *LEVELS):
-            raise UserError(f"instruct/IFEval-v0 has no level {level!r}: use one of {', '.join(LEVELS)}")
         demand()
         self.data = data
-        self.levels = tuple(LEVELS) if level is None else (level,)
+        self.levels = levels_of(level, LEVELS)
 
     def tasks(self, split: str = "train") -> Tasks:
         """Those of the file, which are a test unless its name says otherwise, or endless ones of our own."""
         if self.data is not None:
             return tasks_of(self.data, convert, split)
 
-        def generate(rng: random.Random) -> Task:
-            return tasks.make_task(rng, rng.choice(self.levels))
-
-        return procedural(generate, split, same=lambda task: task.data)
+        return procedural(lambda rng: tasks.make_task(rng, rng.choice(self.levels)), split, same=lambda task: task.data)
 
     def begin(self, task: Task) -> str:
         """Say the prompt; a task without instructions is refused here and not at the end."""

@@ -5,7 +5,7 @@ import hashlib
 import random
 from typing import Any
 
-from agentgym import Task, Tasks, UserError, procedural
+from agentgym import Task, Tasks, levels_of, procedural
 
 from .base import Story, StoryGame, needs
 from .prose import Scene
@@ -30,9 +30,7 @@ class TextWorld(StoryGame):
     max_turns = 60
 
     def __init__(self, level: str | None = None) -> None:
-        if level not in (None, *LEVELS):
-            raise UserError(f"tools/TextWorld-v0 has no level {level!r}: use one of {', '.join(LEVELS)}")
-        self.levels = tuple(LEVELS) if level is None else (level,)
+        self.levels = levels_of(level, LEVELS)
         _module()
 
     def tasks(self, split: str = "train") -> Tasks:

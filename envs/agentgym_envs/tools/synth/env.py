@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from agentgym import Message, Rubric, Task, Tasks, Tool, ToolCall, ToolError, ToolSet, UserError, assistant, procedural
+from agentgym import Message, Rubric, Task, Tasks, Tool, ToolCall, ToolError, ToolSet, assistant, levels_of, procedural
 from agentgym.partners import SCRIPT, Talking, UserEnvironment
 from agentgym.sampling import Sampler
 
@@ -64,17 +64,15 @@ class Synth(UserEnvironment):
 
     def __init__(self, level: str | None = None, user: str | Sampler = SCRIPT) -> None:
         super().__init__(user)
-        if level not in (None, *LEVELS):
-            raise UserError(f"tools/Synth-v0 has no level {level!r}: use one of {', '.join(LEVELS)}")
-        self.levels = LEVELS if level is None else (level,)
+        self.levels = levels_of(level, LEVELS)
 
     def tasks(self, split: str = "train") -> Tasks:
         """Endless; the levels are drawn alike. Those of "test" are of other APIs than those of "train" and "validation"."""
-
-        def generate(rng: random.Random) -> Task:
-            return make_task(rng, rng.choice(self.levels), split == "test")
-
-        return procedural(generate, split, same=lambda task: (task.data["api"], task.data["seed"], task.data["wishes"]))
+        return procedural(
+            lambda rng: make_task(rng, rng.choice(self.levels), split == "test"),
+            split,
+            same=lambda task: (task.data["api"], task.data["seed"], task.data["wishes"]),
+        )
 
     async def begin(self, task: Task) -> list[Message]:  # type: ignore[override]  # `AsyncEnvironment` allows it
         """The records, and what should become of them."""
