@@ -64,7 +64,7 @@ NEEDS = {
     r"^python -m tests\.": "minutes; benchmarks are started by hand",
     r"^(vllm|ray) ": "the program of that package; see tests/core/test_vllm_server.py and tests/trajectories/test_rollout.py",
     r"--mcp https://": "a server of somebody; see tests/connect/test_mcp.py",
-    r"^agentgym (loop|run) ": "hours; the tests of recipes run each at tiny size",
+    r"^agentgym (loop|run) (?!mine.yaml --out runs/small)": "hours; the tests of recipes run each at tiny size",
     r"^agentgym env check code/Python-v0": "a minute; tests/envs/test_code_python.py does it",
     r"tau2_bench/|BFCL_v4|ifeval|mt_bench": "the data of those benchmarks",
 }
