@@ -170,8 +170,11 @@ class Reader:
             enlighten(Path(words[2]))
         if "runs/refined" in words and words[1] == "train":
             keep(Path("runs/refined"))
+        words, file = (words[:-2], words[-1]) if words[-2] == ">" else (words, "")
         done = CliRunner().invoke(build_app(), words[1:], prog_name="agentgym")
         assert done.exit_code == 0, (small, done.output, done.exception)
+        if file:
+            (self.folder / file).write_text(done.output)
         if words[1:3] == ["env", "new"]:  # what `pip install` of the package does
             sys.path.insert(0, str(self.folder / words[3]))
             name = words[3]

@@ -17,7 +17,9 @@ SetOption = Annotated[
     typer.Option("--set", metavar="ADDRESS=VALUE", help="Change a value: sft.lr=1e-4, env_args.level=hard; repeatable."),
 ]
 
-recipe = typer.Typer(help="Recipes: what is shipped, and what they may say.", no_args_is_help=True)
+recipe = typer.Typer(
+    help="Recipes: what is shipped, and what they may say.\n\nExample: agentgym recipe show agent-q", no_args_is_help=True
+)
 
 
 def run(

@@ -10,7 +10,7 @@ async ([action, node, value, leaves]) => {
     changed(one);
   };
   if (action === 'restore') value.forEach(([number, held]) => hold(window.agentgym[number], held));
-  if (element) element.focus();
+  if (element && !leaves) element.focus();  // where another page comes, it would only have this one laid out
   if (action === 'click') {
     element.click();
     if (['text', 'search', 'password', 'textarea'].includes(element.type)) element.selectionStart = element.value.length;
