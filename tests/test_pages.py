@@ -1,5 +1,6 @@
 """The README and docs/ are played page by page in a fresh folder: each block runs, and a reader needs nothing else."""
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ def reader(folder: Path) -> Iterator[Reader]:
     made = Reader(folder)
     with pytest.MonkeyPatch.context() as patch, chat_server() as variables:
         patch.chdir(folder)
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # as `source .venv/bin/activate` does
         for name, value in variables.items():
             patch.setenv(name, value)
         furnish(folder)
