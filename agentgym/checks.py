@@ -11,8 +11,9 @@ import inspect
 import math
 import pickle
 import random
+import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import msgspec
@@ -28,10 +29,11 @@ from agentgym.tasks import SPLITS, Task, Tasks
 from agentgym.tools import to_json
 from agentgym.validation import Validation, has_oracle, succeeds, validate_env
 
-__all__ = ["CHECKS", "Check", "Validation", "check_env", "validate_env"]
+__all__ = ["CHECKS", "Check", "Validation", "check_env", "episodes_within", "validate_env"]
 
 _SPLIT_SAMPLE = 200  # tasks of each split that are compared with those of the others
 _MAX_STEPS = 40  # steps of an episode that are compared
+_SECONDS = 2.0  # of a check's episodes, each played once; a check plays them several times
 _PARTS = ("observation", "reward", "terminated", "truncated", "info")
 
 
@@ -48,7 +50,7 @@ def check_env(env: str | Callable[..., Environment], *, tasks: int = 8, seed: in
 
     Args:
         env: The environment's id, or its class (or any function that makes one).
-        tasks: How many tasks of each split are played.
+        tasks: How many tasks of each split are played; fewer where episodes are slow.
         seed: Of the resets and of the random actions.
         kwargs: Arguments for the environment.
     """
@@ -57,7 +59,31 @@ def check_env(env: str | Callable[..., Environment], *, tasks: int = 8, seed: in
         return make(env, **kwargs) if isinstance(env, str) else env(**kwargs)
 
     first = _run(an_instance_can_be_made, factory, tasks, seed)
-    return [first, *(_run(check, factory, tasks, seed) for check in CHECKS)] if first.ok else [first]
+    if not first.ok:
+        return [first]
+    count = episodes_within(factory, _SECONDS, tasks, seed)
+    return [first, *(_run(check, factory, count, seed) for check in CHECKS)]
+
+
+def episodes_within(factory: Callable[[], Environment], seconds: float, most: int, seed: int = 0) -> int:
+    """How many episodes can be played in some seconds, by how long one of random actions and one of right ones take.
+
+    At least one.
+
+    Args:
+        factory: Makes the environment.
+        seconds: For all of them.
+        most: Never more.
+        seed: Of the reset and of the actions.
+    """
+    began = time.perf_counter()
+    with suppress(Exception), ExitStack() as stack:  # a broken environment is what the checks report
+        bench = _Bench(factory, stack, 1, seed)
+        env = bench.new()
+        began = time.perf_counter()
+        for gold in (False, True):
+            _advance(bench, env, bench.sample(env)[0], gold, steps=env.max_turns)
+    return max(1, min(most, int(seconds / (time.perf_counter() - began + 1e-9))))
 
 
 # ---- how a check is run -----------------------------------------------------------------------------------------------

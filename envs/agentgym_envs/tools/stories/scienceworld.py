@@ -78,8 +78,9 @@ class ScienceWorld(StoryGame):
         return solution[done] if done < len(solution) else None
 
     def _story(self) -> Story:
-        score = round(WON * self._ask("getScore"))
-        over = bool(self._ask("getCompleted")) or score < 0
+        begun = bool(self.commands)  # until then the simulator tells of the variation that was played before
+        score = round(WON * self._ask("getScore")) if begun else 0
+        over = begun and (bool(self._ask("getCompleted")) or score < 0)
         # The simulator does not tell all that it knows: what led to its state has to stand for it.
         digest = hashlib.blake2b(repr(self.commands).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         return Story(self.commands, max(0, score) / WON, score >= WON, over, digest)
