@@ -12,8 +12,8 @@ import math
 import pickle
 import random
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 import msgspec
@@ -29,11 +29,11 @@ from agentgym.tasks import SPLITS, Task, Tasks
 from agentgym.tools import to_json
 from agentgym.validation import Validation, has_oracle, succeeds, validate_env
 
-__all__ = ["CHECKS", "Check", "Validation", "check_env", "episodes_within", "validate_env"]
+__all__ = ["CHECKS", "Check", "Validation", "check_env", "validate_env"]
 
 _SPLIT_SAMPLE = 200  # tasks of each split that are compared with those of the others
 _MAX_STEPS = 40  # steps of an episode that are compared
-_SECONDS = 2.0  # of a check's episodes, each played once; a check plays them several times
+_SECONDS = 0.5  # of a check's episodes: after that it begins none with another task
 _PARTS = ("observation", "reward", "terminated", "truncated", "info")
 
 
@@ -61,29 +61,7 @@ def check_env(env: str | Callable[..., Environment], *, tasks: int = 8, seed: in
     first = _run(an_instance_can_be_made, factory, tasks, seed)
     if not first.ok:
         return [first]
-    count = episodes_within(factory, _SECONDS, tasks, seed)
-    return [first, *(_run(check, factory, count, seed) for check in CHECKS)]
-
-
-def episodes_within(factory: Callable[[], Environment], seconds: float, most: int, seed: int = 0) -> int:
-    """How many episodes can be played in some seconds, by how long one of random actions and one of right ones take.
-
-    At least one.
-
-    Args:
-        factory: Makes the environment.
-        seconds: For all of them.
-        most: Never more.
-        seed: Of the reset and of the actions.
-    """
-    began = time.perf_counter()
-    with suppress(Exception), ExitStack() as stack:  # a broken environment is what the checks report
-        bench = _Bench(factory, stack, 1, seed)
-        env = bench.new()
-        began = time.perf_counter()
-        for gold in (False, True):
-            _advance(bench, env, bench.sample(env)[0], gold, steps=env.max_turns)
-    return max(1, min(most, int(seconds / (time.perf_counter() - began + 1e-9))))
+    return [first, *(_run(check, factory, tasks, seed) for check in CHECKS)]
 
 
 # ---- how a check is run -----------------------------------------------------------------------------------------------
@@ -94,19 +72,27 @@ class _Broken(Exception):
 
 
 class _Bench:
-    """What a check works on: fresh instances, closed at its end, tasks and seeds."""
+    """What a check works on: fresh instances, closed at its end, tasks, seeds and the time that it has."""
 
     def __init__(self, factory: Callable[[], Environment], stack: ExitStack, count: int, seed: int) -> None:
         self._factory, self._stack, self._count = factory, stack, count
+        self._until = time.perf_counter() + _SECONDS
         self.seed = seed
         self.rng = random.Random(seed)
 
     def new(self) -> Environment:
         return self._stack.enter_context(closing(self._factory()))
 
-    def sample(self, env: Environment, split: str | None = None) -> Tasks:
+    def tasks(self, env: Environment, split: str | None = None) -> Tasks:
         """Tasks of a split; by default of the first that has any: published files may be a test alone."""
         return env.tasks(split or _first_split(env))[: self._count]
+
+    def sample(self, env: Environment, split: str | None = None) -> Iterator[Task]:
+        """The same, as many as there is time for; at least one."""
+        for i, task in enumerate(self.tasks(env, split)):
+            if i and time.perf_counter() > self._until:
+                return
+            yield task
 
     def reset(self, env: Environment, task: Task) -> tuple[Observation, dict[str, Any]]:
         return env.reset(seed=self.seed, options={"task": task})
@@ -180,7 +166,7 @@ def tasks_are_stable(bench: _Bench) -> None:
     """The same index is the same task in every instance."""
     one, other = bench.new(), bench.new()
     for split in SPLITS:
-        for i, (a, b) in enumerate(zip(bench.sample(one, split), bench.sample(other, split), strict=True)):
+        for i, (a, b) in enumerate(zip(bench.tasks(one, split), bench.tasks(other, split), strict=True)):
             _expect(a == b, f"expected {split} task {i} to be the same in two instances, got {a} and {b}")
 
 
@@ -199,7 +185,7 @@ def tasks_are_found_by_id(bench: _Bench) -> None:
     """`find_task(id)` gives the task with this id, and refuses unknown ids with a `UserError`."""
     env = bench.new()
     for split in SPLITS:
-        for task in bench.sample(env, split):
+        for task in bench.tasks(env, split):
             found = env.find_task(task.id)
             _expect(found == task, f"expected find_task({task.id!r}) to give that task, got {found}")
     _refuses(lambda: env.find_task("no such task"), "find_task of an unknown id")
@@ -307,13 +293,14 @@ def _same(a: StepResult, b: StepResult, where: str) -> None:
 def snapshots_can_be_restored(bench: _Bench) -> None:
     """From a restored snapshot an episode goes on as before, in the same instance and in another one."""
     env = bench.new()
-    tasks = bench.sample(env)
-    for i, task in enumerate(tasks):
+    first, *others = bench.tasks(env)
+    for i, task in enumerate(bench.sample(env)):
+        elsewhere = first if i or not others else others[0]
         for gold in (True, False):
             observation = _advance(bench, env, task, gold, steps=i % 3)
             if observation is None:
                 observation, _ = bench.reset(env, task)
-            _goes_on_the_same(bench, env, observation, gold, elsewhere=tasks[i - 1])
+            _goes_on_the_same(bench, env, observation, gold, elsewhere)
 
 
 def _advance(bench: _Bench, env: Environment, task: Task, gold: bool, steps: int) -> Observation | None:
@@ -378,7 +365,7 @@ def steps_outside_an_episode_are_refused(bench: _Bench) -> None:
     """`step` before a reset or after the end raises a `UserError`."""
     env = bench.new()
     _refuses(lambda: env.step("x"), "step before reset")
-    for task in bench.sample(env)[:1]:
+    for task in bench.tasks(env)[:1]:
         if _ends(bench, env, task, lambda _: assistant("x")):
             _refuses(lambda: env.step("x"), "step after the end of an episode")
 

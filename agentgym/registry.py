@@ -67,7 +67,8 @@ def make(env_id: str, **kwargs: Any) -> Environment:
     """Make an environment, unwrapped.
 
     Raises:
-        UserError: no such environment, arguments that it does not take, or something that it needs is not installed.
+        UserError: no such environment, arguments that are missing or that it does not take, or something that it needs is not
+            installed.
     """
     if env_id not in specs():
         near = difflib.get_close_matches(env_id, _specs, n=1, cutoff=0.3)
@@ -78,6 +79,8 @@ def make(env_id: str, **kwargs: Any) -> Environment:
         creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
     except ImportError as error:
         raise UserError(f"{env_id} cannot be imported ({error}): install what it needs") from error
+    if wanted := [name for name in needs(env_id) if name not in kwargs]:
+        raise UserError(f"{env_id} needs {', '.join(wanted)}: give each to make(), or as --env-arg NAME=VALUE")
     try:
         inspect.signature(creator).bind(**{**spec.kwargs, **kwargs})  # type: ignore[arg-type]
     except TypeError as error:

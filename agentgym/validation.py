@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -45,7 +46,9 @@ class Validation(msgspec.Struct, frozen=True):
         return ""
 
 
-def validate_env(env: Environment, split: str | None = "train", limit: int | None = 100, seed: int = 0) -> Validation:
+def validate_env(
+    env: Environment, split: str | None = "train", limit: int | None = 100, seed: int = 0, seconds: float = math.inf
+) -> Validation:
     """Play tasks with the oracle, and with an agent that only ever says nothing.
 
     Args:
@@ -53,6 +56,7 @@ def validate_env(env: Environment, split: str | None = "train", limit: int | Non
         split: Whose tasks; None for those of all splits.
         limit: How many of them, from the first on; None for the whole of finite splits.
         seed: Of every reset.
+        seconds: After so many no other task is begun.
 
     Raises:
         UserError: no such split, no tasks, or the whole of an endless split.
@@ -64,10 +68,16 @@ def validate_env(env: Environment, split: str | None = "train", limit: int | Non
     chosen = list(itertools.islice(itertools.chain.from_iterable(splits.values()), limit))
     if not chosen:
         raise UserError(f"there are no tasks to validate in {', '.join(splits)}: choose another split or a higher limit")
-    failed = tuple(task.id for task in chosen if not succeeds(env, task, seed, env.oracle))
-    floor = sum(succeeds(env, task, seed, lambda: "") for task in chosen)
+    until, played, floor, failed = time.perf_counter() + seconds, 0, 0, list[str]()
+    for task in chosen:
+        if played and time.perf_counter() > until:
+            break
+        played += 1
+        if not succeeds(env, task, seed, env.oracle):
+            failed.append(task.id)
+        floor += succeeds(env, task, seed, lambda: "")  # behind a solved episode of the same task, whose traces would show
     gold = has_oracle(env, chosen[0])
-    return Validation(len(chosen), len(chosen) - len(failed), floor, gold, env.floor, failed if gold else ())
+    return Validation(played, played - len(failed), floor, gold, env.floor, tuple(failed) if gold else ())
 
 
 def has_oracle(env: Environment, task: Task) -> bool:

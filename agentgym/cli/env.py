@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
-from agentgym.checks import Check, Validation, check_env, episodes_within, validate_env
+from agentgym.checks import Check, Validation, check_env, validate_env
 from agentgym.cli import scaffold
 from agentgym.cli.output import EnvArgOption, IdArgument, JsonOption, Output, parse_env_args
 from agentgym.env import Environment
@@ -19,7 +19,7 @@ from agentgym.messages import to_openai
 from agentgym.registry import make, needs, specs
 from agentgym.tasks import SPLITS
 
-VALIDATING = 3.0  # seconds of the episodes by which `check` measures whether tasks are sound
+VALIDATING = 2.0  # seconds in which `check` measures whether tasks are sound
 
 app = typer.Typer(
     help="List, show, check and begin environments.\n\nExample: agentgym env show desk/Orders-v0", no_args_is_help=True
@@ -230,8 +230,7 @@ def _check(env: str, arguments: dict[str, Any]) -> tuple[list[Check], Validation
         return checks, None
     try:
         with closing(make(env, **arguments)) as made:
-            count = episodes_within(lambda: make(env, **arguments), VALIDATING, 100)
-            validation = validate_env(made, None, count)  # train, and where that has fewer tasks the others
+            validation = validate_env(made, None, seconds=VALIDATING)  # train, and where that has fewer tasks the others
     except Exception as error:  # a broken environment is what we are here to report
         return [*checks, Check("the tasks are sound", False, f"{type(error).__name__}: {error}")], None
     return [*checks, Check("the tasks are sound", not validation.problem, validation.problem)], validation

@@ -345,6 +345,25 @@ def test_the_global_generators_keep_their_state():
     assert random.getstate() == before
 
 
+class Slow(Adder):
+    """Every episode takes a second of a clock of its own."""
+
+    clock = 0.0
+
+    def begin(self, task):
+        Slow.clock += 1.0
+        return super().begin(task)
+
+
+def test_slow_environments_are_tried_on_fewer_tasks(monkeypatch):
+    monkeypatch.setattr("time.perf_counter", lambda: Slow.clock)
+    began = Slow.clock
+    assert all(check.ok for check in check_env(Slow, tasks=100))
+    assert 10 < Slow.clock - began < 100  # each check on one task of each split, not on a hundred
+    assert validate_env(Slow(), seconds=9.0).tasks == 5  # gold and nothing: two seconds a task
+    assert validate_env(Slow(), seconds=0.0).tasks == 1
+
+
 # ---- validation ----------------------------------------------------------------------------------------------------------
 
 

@@ -60,7 +60,7 @@ class Errand(AnySite):
     """A task without a file: one page, and the answer has to be "right"."""
 
     def __init__(self, start: str, *hosts: str) -> None:
-        super().__init__(hosts=hosts or ("127.0.0.1",))
+        super().__init__(None, hosts or ("127.0.0.1",))
         self.start = start
 
     def tasks(self, split: str = "train") -> Tasks:
@@ -429,7 +429,7 @@ def test_tasks_of_a_file(here: Site, tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has no tasks of its own: give them as JSON lines with data=FILE"):
+    with pytest.raises(UserError, match="web/Browser-v0 needs data: "):
         make("web/Browser-v0")
     for name, more, why in (
         ("no_such", {}, "row 1: ValueError: there is no check"),

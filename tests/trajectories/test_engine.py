@@ -179,7 +179,7 @@ def cluster() -> Iterator[Any]:
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
     ray.init(num_cpus=2, log_to_driver=False, logging_level="ERROR", include_dashboard=False, object_store_memory=80_000_000)
     yield ray
-    ray.shutdown()
+    ray.shutdown(wait_for_processes=True)  # or their handles may be collected, and complain, before they have ended
 
 
 def players(env_args: dict[str, Any], policy: str = "oracle", deadlines: Deadlines | None = None) -> Any:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,23 @@ class Threaded(Fragile):
         self._note()
 
 
-def test_a_blocking_environment_keeps_its_thread() -> None:
+@pytest.fixture
+def threads_left() -> Callable[[], list[threading.Thread]]:
+    """Asks for the threads of this test's environments that do not end within two seconds."""
+    before = set(threading.enumerate())  # those that other tests left are not ours
+
+    def left() -> list[threading.Thread]:
+        began = time.monotonic()
+        while (ours := [t for t in threading.enumerate() if t.name == "environment" and t not in before]) and (
+            time.monotonic() - began < 2
+        ):
+            time.sleep(0.01)
+        return ours
+
+    return left
+
+
+def test_a_blocking_environment_keeps_its_thread(threads_left: Callable[[], list[threading.Thread]]) -> None:
     Threaded.seen.clear()
     _, progress = play(Threaded, 60, concurrency=8)
     assert progress.played == 60
@@ -77,25 +94,6 @@ def test_a_blocking_environment_keeps_its_thread() -> None:
     assert len(threads) >= 8
     assert all(len(used) == 1 for used in threads.values())  # made, used and closed in one
     assert not threads_left()
-
-
-@pytest.fixture(autouse=True)
-def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remember the threads that other tests left."""
-    monkeypatch.setattr(sys.modules[__name__], "KNOWN", frozenset(threading.enumerate()))
-
-
-KNOWN: frozenset[threading.Thread] = frozenset()
-
-
-def threads_left() -> list[threading.Thread]:
-    """Threads of this test's environments that do not end within two seconds."""
-    began = time.monotonic()
-    while (
-        left := [t for t in threading.enumerate() if t.name == "environment" and t not in KNOWN]
-    ) and time.monotonic() - began < 2:
-        time.sleep(0.01)
-    return left
 
 
 class Heavy(Fragile):
@@ -270,7 +268,7 @@ def test_a_late_episode_leaves_a_partial_group(tmp_path: Path) -> None:
         assert store.missing("test/Odd-v0", {}, "oracle") == {}
 
 
-def test_a_thread_whose_environment_cannot_be_made_ends() -> None:
+def test_a_thread_whose_environment_cannot_be_made_ends(threads_left: Callable[[], list[threading.Thread]]) -> None:
     async def go() -> None:
         with pytest.raises(ZeroDivisionError):
             await ThreadHost.open(lambda: 1 // 0)

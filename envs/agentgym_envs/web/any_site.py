@@ -185,7 +185,7 @@ class AnySite(LiveEnvironment):
         hosts: The allow-list (see `Hosts`): hosts with or without a port.
 
     Raises:
-        UserError: no tasks, or an entry of the allow-list that is none.
+        UserError: an entry of the allow-list that is none.
     """
 
     instructions = (
@@ -197,9 +197,7 @@ class AnySite(LiveEnvironment):
     rubric = Rubric(solved=1.0)
     _backend: SiteTab | None = None
 
-    def __init__(self, data: str | None = None, hosts: Sequence[str] = LOOPBACK) -> None:
-        if data is None and type(self).tasks is AnySite.tasks:
-            raise UserError("web/Browser-v0 has no tasks of its own: give them as JSON lines with data=FILE")
+    def __init__(self, data: str | None, hosts: Sequence[str] = LOOPBACK) -> None:
         self.data, self.hosts = data, Hosts((hosts,) if isinstance(hosts, str) else hosts)
 
     def tasks(self, split: str = "train") -> Tasks:
