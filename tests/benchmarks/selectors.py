@@ -121,7 +121,7 @@ def specs(out: Path, base: Path, keep: float) -> list[str]:
     """All selectors."""
     ranked = f"model={base},keep={keep:.4f}"
     return [
-        *("reward", "errors", "length:turns=8", "duplicates", "near:similarity=0.85"),
+        *("reward", "errors", "length:turns=5", "duplicates", "near:similarity=0.85"),
         *(f"{name}:{ranked}" for name in ("perplexity", "clear", "diversify", "mining", "roundtrip", "novelty")),
         f"whisperer:{ranked},queries=2",
         f"edge:{ranked},guideline={out / 'guideline.txt'}",

@@ -76,36 +76,56 @@ from agentgym_training.recipe import load_recipe
 from agentgym_training.run import run_recipe
 from tests.training.tiny import tiny
 
-name, out, *kills = sys.argv[1:]
+out, *recipes = sys.argv[1:]
 
 def seconds(pid):
     used = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
     return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
 
-for kill in [*map(float, kills), float("inf")]:
+def killed(name, kill):
     pid = os.fork()
     if pid == 0:
-        run_recipe(load_recipe(name, tiny(name)), Path(out), Output(True))
+        run_recipe(load_recipe(name, tiny(name)), Path(out, name), Output(True))
         os._exit(0)
     while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
         if seconds(pid) > kill:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
-sys.exit(os.waitstatus_to_exitcode(ended[1]))
+    return os.waitstatus_to_exitcode(ended[1])
+
+for recipe in recipes:
+    name, *kills = recipe.split(",")
+    codes = [killed(name, kill) for kill in (*map(float, kills), float("inf"))]
+    assert codes[-1] == 0 and {0, -signal.SIGKILL}.issuperset(codes), (recipe, codes)
 """
 UNLIKE = {"seconds", "tokens_per_second", "tokenizer_seconds", "warmup_seconds", "tokens"}  # `tokens`: those of the last attempt
 
 
+def run_killed(out: Path, kills: dict[str, list[float]]) -> None:
+    """Carry recipes out, each killed by SIGKILL whenever its process has worked for so many seconds."""
+    recipes = [",".join([name, *map(str, seconds)]) for name, seconds in kills.items()]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(out), *recipes], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("name", ["alignment", "es"])
 def test_a_recipe_that_is_killed_ends_as_one_that_was_not(name: str, tmp_path: Path) -> None:
-    """By SIGKILL, at moments that are drawn."""
-    kills = [str(random.uniform(0.1, 2.5)) for _ in range(4)]  # seconds of the process
-    command = [sys.executable, "-c", RUN, name, str(tmp_path / "killed"), *kills]
-    assert subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode == 0, kills
+    kills = [random.uniform(0.1, 2.5) for _ in range(4)]
+    run_killed(tmp_path, {name: kills})
     whole = run_recipe(load_recipe(name, tiny(name)), tmp_path / "whole", Output(True))
-    ended = {f.stem: json.loads(f.read_text()) for f in (tmp_path / "killed").glob("*.json") if f.stem != "start"}
+    ended = {f.stem: json.loads(f.read_text()) for f in (tmp_path / name).glob("*.json") if f.stem != "start"}
     assert _measured(ended) == _measured(whole["stages"]), kills
-    assert len((tmp_path / "killed" / PROVENANCE).read_text().splitlines()) >= 2
+    assert len((tmp_path / name / PROVENANCE).read_text().splitlines()) >= 2
+
+
+@pytest.mark.parametrize("names", [NAMES[i::4] for i in range(4)], ids=lambda names: names[0])
+def test_every_shipped_recipe_goes_on_after_a_kill(names: list[str], tmp_path: Path) -> None:
+    run_killed(tmp_path, {name: [random.uniform(0.2, 2.0)] for name in names})
+    for name in names:
+        recipe = load_recipe(name, tiny(name))
+        assert all((tmp_path / name / f"{stage.name}.json").is_file() for stage in recipe.stages), name
 
 
 def _measured(found: Any) -> Any:
