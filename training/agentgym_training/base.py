@@ -179,7 +179,7 @@ def trainable(model: Any) -> Any:
     return model.merge_and_unload().requires_grad_(True) if isinstance(model, PeftModel) else model
 
 
-def same_training(rows: Sequence[Any], config: BaseModel, out_dir: Path, resume: bool) -> None:
+def same_training(rows: Sequence[Any], config: BaseModel, out_dir: Path, resume: bool, free: Sequence[str] = ()) -> None:
     """Remember rows and configuration, so that no other training goes on from this one's checkpoints.
 
     Args:
@@ -187,6 +187,7 @@ def same_training(rows: Sequence[Any], config: BaseModel, out_dir: Path, resume:
         config: How.
         out_dir: Where ``training.json`` stands.
         resume: Compare with what is there.
+        free: Parts of the configuration that may be others when it goes on.
 
     Raises:
         UserError: the training to be resumed had other rows or another configuration.
@@ -195,7 +196,7 @@ def same_training(rows: Sequence[Any], config: BaseModel, out_dir: Path, resume:
     now, file = config.model_dump(mode="json") | {"rows": digest}, out_dir / "training.json"
     if resume and file.exists():
         before = json.loads(file.read_text())
-        if other := [key for key in now if before.get(key) != now[key]]:
+        if other := [key for key in now if key not in free and before.get(key) != now[key]]:
             raise UserError(f"the training in {out_dir} had other {', '.join(other)}: give the same, or choose another --out")
     write_json(file, now)
 

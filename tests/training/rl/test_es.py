@@ -101,5 +101,10 @@ def test_an_evolution_that_breaks_goes_on(nano_dir, tmp_path, monkeypatch, lora)
     name = "adapter_model" if lora else "model"
     one, other = (load_file(tmp_path / d / f"{name}.safetensors") for d in ("whole", "broken"))
     assert all(one[k].equal(other[k]) for k in one)
+    evolve(tmp_path / "broken", nano_dir, lora=lora, resume=True, updates=QUICK.updates + 1)
+    _, longer = evolve(tmp_path / "longer", nano_dir, lora=lora, updates=QUICK.updates + 1)
+    assert json.loads((tmp_path / "broken" / "metrics.jsonl").read_text().splitlines()[-1])["reward"] == longer["reward"]
+    with pytest.raises(UserError, match=f"has had {QUICK.updates + 1} updates: ask for more"):
+        evolve(tmp_path / "broken", nano_dir, lora=lora, resume=True)
     with pytest.raises(UserError, match="had other sigma"):
         evolve(tmp_path / "broken", nano_dir, lora=lora, resume=True, sigma=0.5)

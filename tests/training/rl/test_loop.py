@@ -117,6 +117,17 @@ def test_critics_and_buffers_go_on_too(train, tmp_path, monkeypatch, method):
     assert curve(tmp_path / "broken") == curve(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("method", ["grpo", "archer"])
+def test_a_training_can_be_made_longer(train, tmp_path, monkeypatch, method):
+    monkeypatch.setitem(METHODS, "archer", Method(None, critic=Archer(steps=4)))
+    whole = train(tmp_path / "whole", method=method, updates=3)
+    train(tmp_path / "longer", method=method, updates=2)
+    assert train(tmp_path / "longer", method=method, updates=3, resume=True).result == whole.result
+    assert curve(tmp_path / "longer") == curve(tmp_path / "whole")
+    with pytest.raises(UserError, match="has had 3 updates: ask for more"):
+        train(tmp_path / "longer", method=method, updates=2, resume=True)
+
+
 RUN = """
 import os, signal, sys, time
 from pathlib import Path

@@ -13,6 +13,8 @@ from agentgym_training.track import checked
 from .methods import Method, find_method
 from .objective import Objective
 
+LONGER = ("updates",)  # may change when a training goes on: with a constant learning rate more are as many at once
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -33,6 +33,7 @@ from agentgym_training.track import Tracker, checked
 from agentgym_trajectories.rollout import Memory, Rollout
 
 from .collect import CONCURRENCY, cycled
+from .config import LONGER
 from .rewards import outcomes
 from .turns import Reward, environment_reward
 from .update import whole
@@ -92,7 +93,7 @@ class Evolution:
         """Evolve.
 
         Args:
-            resume: Go on from the last generation in `out`, if there is one.
+            resume: Go on from the last generation in `out`, if there is one; a training that is over can be made longer.
 
         Returns:
             ``updates``, ``sampled_tokens``, and ``reward`` of the last generation, the mean of all members.
@@ -104,10 +105,12 @@ class Evolution:
             raise UserError("evolution strategies ask nobody what episodes are worth: leave out the judge, or the reward model")
         transformers.utils.logging.disable_progress_bar()
         judged = getattr(self.reward, "__qualname__", repr(self.reward))
-        same_training([self.env, self.env_args, str(self.model_dir.resolve()), judged], self.config, self.out, resume)
+        same_training([self.env, self.env_args, str(self.model_dir.resolve()), judged], self.config, self.out, resume, LONGER)
         first = whole(self.model_dir.resolve(), self.out.resolve() / "base")
         states = sorted(self.out.glob(f"generation-*/{STATE}"), key=_number) if resume else []
         lines = json.loads(states[-1].read_text()) if states else []
+        if len(lines) > self.config.updates:
+            raise UserError(f"the training in {self.out} has had {len(lines)} updates: ask for more, or choose another --out")
         tracker = Tracker(self.config.track, self.out, len(lines))
         self._open(states[-1].parent if states else first, first)
         for number in range(len(lines) + 1, self.config.updates + 1):
