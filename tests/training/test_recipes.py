@@ -160,6 +160,8 @@ stages:
         ("tasks: 10", "tasks: 0", "line 4, warmup.tasks: Input should be greater than or equal to 1, not 0"),
         ("tasks: 10", "task: 10", "line 4, warmup.task: there is no such key; did you mean tasks? (it has stage, name,"),
         ("env: desk", "evn: desk", "line 1, evn: there is no such key; did you mean env? (it has env, env_args, policy,"),
+        ("env: desk/Orders-v0", "env: desk/Orders-v0\nenv_args: null", "line 2, env_args: Input should be a mapping, not null"),
+        ("stage: eval", "stage: eval\n    policies: null", "line 12, eval.policies: Input should be a list, not null"),
         ("stage: eval", "stage: evil", "line 11, evil: there is no stage 'evil': give `stage:` one of init, warmup"),
         ("  - stage: eval", "  - tasks: 3", "line 11, stages.2: a stage says which it is: give `stage:` one of"),
         ("lr: 1e-5", "lr: fast", "line 10, rounds.preference.lr: Input should be a valid number"),
@@ -182,7 +184,7 @@ stages:
         ("{stage: pairs}", "{stage: rounds, stages: []}", "line 8, rounds.rounds: there is no stage 'rounds'"),
         ("{stage: pairs}", "{stage: rl, method: x}", "line 8, rounds.rl.method: no method 'x'"),
         ("{stage: pairs}", "{stage: rl, method: tree, stages: [{turns: 3}]}", "line 8, rounds.rl: method 'tree' grows trees"),
-        ("{stage: pairs}", "7", "line 6, rounds.stages.1: Input should be a valid dictionary or object"),
+        ("{stage: pairs}", "7", "line 6, rounds.stages.1: Input should be a mapping or object"),
         ("env: desk/Orders-v0", "env: [", "this is no YAML"),
     ],
 )
@@ -192,6 +194,84 @@ def test_what_is_wrong_is_told_with_key_and_line(old: str, new: str, text: str, 
         load_recipe(str(tmp_path / "x.yaml"))
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+WARM = "  - stage: warmup\n    tasks: 10\n"
+MORE = "{stage: pairs}\n      - "
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (
+            "stage: eval",
+            "stage: eval\n    policies: [sft]",
+            "line 12, eval.policies: there is no policy 'sft' by then: name one of first, policy, rounds, warmup, or a model",
+        ),
+        ("stage: eval", "stage: eval\n    policies: [previous]", "line 12, eval.policies: there is no policy 'previous' by then"),
+        (WARM, "", "line 4, rounds.stages: there is no policy yet: begin with a stage `warmup`, or give the recipe a `policy`"),
+        (WARM, "  - stage: sft\n", "line 3, sft.model: there is no policy yet"),
+        (
+            "{stage: pairs}",
+            "{stage: pairs, name: few}",
+            "line 9, rounds.preference.pairs: no stage `pairs` before it, of the same store, is called 'pairs': there is few",
+        ),
+        ("{stage: pairs}", "{stage: pairs, store: other}", "is called 'pairs': there is none"),
+        ("{stage: pairs}", MORE + "{stage: sft, selection: best}", "line 9, rounds.sft.selection: no stage `select` before it"),
+        ("{stage: pairs}", MORE + "{stage: sft, model: sft}", "line 9, rounds.sft.model: there is no policy 'sft' by then"),
+        ("lr: 1e-5", "reference: frist", "line 10, rounds.preference.reference: there is no policy 'frist' by then"),
+        ("{stage: pairs}", MORE + "{stage: select, by: ['grape:model={judge}']}", "rounds.select.by: there is no policy 'judge'"),
+        ("{stage: pairs}", MORE + "{stage: rl, rewards: ['model:{reward}']}", "rounds.rl.rewards: there is no policy 'reward'"),
+        ("{stage: pairs}", MORE + "{stage: collect, policy: 'one/{sft}'}", "rounds.collect-2.policy: there is no policy"),
+    ],
+)
+def test_what_no_stage_makes_is_missed_before_anything_begins(old: str, new: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(UserError) as caught:
+        load_recipe(str(tmp_path / "x.yaml"))
+    assert text in str(caught.value)
+
+
+def test_an_environment_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
+    for change, text in (
+        ("env=desk/Odrers-v0", "there is no environment 'desk/Odrers-v0'"),
+        ("env_args.level=huge", "huge"),
+        ("warmup.easier=[{env_args: {lvl: easy}}]", "does not take these arguments"),
+        ("rounds.collect.env=games/KeyDor-v0", "there is no environment 'games/KeyDor-v0'"),
+    ):
+        with pytest.raises(UserError, match=text):
+            run_recipe(load_recipe("agent-q", [change]), tmp_path / "x", Output(True))
+        assert not (tmp_path / "x").exists()
+
+
+def test_another_recipe_in_the_same_folder_is_told_by_what_differs(tmp_path: Path) -> None:
+    def run(*changes: str) -> None:
+        recipe = "stages=[{stage: collect, policy: oracle, tasks: 2, samples: 1}, {stage: select}]"
+        run_recipe(load_recipe("rft", [recipe, *changes]), tmp_path, Output(True))
+
+    run()
+    run()
+    for changes, text in (
+        (["collect.tasks=3"], "seed: collect.tasks was 2 and is 3; give"),
+        (["collect.tasks=3", "select.by=[errors]", "start=2", "max_tokens=3"], "(and 1 more); give"),
+        (["select=null"], "seed: select was there and is not; give"),
+        (["select.name=chosen"], "seed: select was there and is not, chosen was not there; give"),
+    ):
+        with pytest.raises(UserError) as caught:
+            run(*changes)
+        assert text in str(caught.value)
+        assert len(str(caught.value)) < 400
+
+
+def test_stages_say_what_came_of_them_and_errors_say_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    collect = "{stage: collect, policy: random, tasks: 2, samples: 1}"
+    stages = f"stages=[{{stage: collect, policy: oracle, tasks: 3, samples: 1}}, {{stage: init, copy_steps: 2}}, {collect}, "
+    recipe = load_recipe("rft", [stages + "{stage: select, by: ['length:turns=0']}, {stage: sft, selection: select}]"])
+    with pytest.raises(UserError, match=r"^sft: there are no rows to train on"):
+        run_recipe(recipe, tmp_path, Output(False))
+    told = capsys.readouterr().out
+    assert "success 100.0% of 3 tasks, 0 tokens." in told
+    assert "0 kept of 5." in told
 
 
 def test_no_recipe(tmp_path: Path) -> None:
@@ -354,7 +434,9 @@ def call(*arguments: Any) -> Any:
 
 def test_the_commands(tmp_path: Path) -> None:
     done = call("recipe", "list", "--json")
-    assert json.loads(done.stdout.splitlines()[-1])["kto"].startswith("KTO (Ethayarajh")
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["kto"].startswith("KTO (Ethayarajh")
+    assert told["es"].endswith("of adapters, for a policy that knows a little.")  # whole sentences
     assert "stage: rounds" in call("recipe", "show", "agent-q").stdout
     shown = json.loads(call("recipe", "show", "agent-q", "--set", "seed=4", "--json").stdout.splitlines()[-1])
     assert (shown["seed"], shown["stages"][1]["patience"]) == (4, 2)

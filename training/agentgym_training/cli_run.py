@@ -91,12 +91,12 @@ def list_recipes(json: JsonOption = False) -> None:
     Example: agentgym recipe list
     """
     output = Output(json)
-    from .recipe import shipped
+    from .recipe import about, shipped
 
-    about = {name: text.splitlines()[0].lstrip("# ") for name, text in shipped().items()}
-    output.table(("recipe", ""), list(about.items()))
+    told = {name: about(text) for name, text in shipped().items()}
+    output.table(("recipe", ""), list(told.items()))
     output.next_steps("agentgym recipe show agent-q", "agentgym run agent-q --out runs/agent-q")
-    output.result(about)
+    output.result(told)
 
 
 @recipe.command("show")

@@ -15,6 +15,8 @@ errors, and on the command line (``--set sft.lr=1e-4``). A stage that is set to 
 """
 
 import difflib
+import itertools
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -27,6 +29,7 @@ from agentgym import UserError
 
 from . import placed
 from .placed import Placed
+from .rehearsal import missing
 from .stages import STAGES, Defaults, Rounds, Step, named, names_of
 
 SHIPPED = files("agentgym_training") / "recipes"
@@ -46,6 +49,12 @@ def shipped() -> dict[str, str]:
     """The texts of the shipped recipes by name."""
     found = sorted((f for f in SHIPPED.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
     return {f.name.removesuffix(".yaml"): f.read_text("utf-8") for f in found}
+
+
+def about(text: str) -> str:
+    """The first sentence of a recipe's opening comment, which says whose it is."""
+    comment = " ".join(line.lstrip("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()))
+    return re.split(r"(?<=\.)\s+(?=[A-Z])", comment)[0]
 
 
 def text_of(name: str) -> str:
@@ -82,11 +91,14 @@ def load_recipe(name: str, changes: Sequence[str] = (), seed: int | None = None)
             _set(data, change)
         if seed is not None:
             data.put("seed", seed, "--seed")
-        return Recipe.model_validate(data)
+        recipe = Recipe.model_validate(data)
     except UserError as error:
         raise UserError(f"recipe {name}: {error}") from error
     except ValidationError as error:
         raise UserError(f"recipe {name}, {_told(data, error)}") from error
+    for keys, missed in missing(recipe, recipe.stages):
+        raise UserError(f"recipe {name}, {placed.place_of(data, keys)}, {_address(data, keys)}: {missed}")
+    return recipe
 
 
 # ---- changes -----------------------------------------------------------------------------------------------------------
@@ -169,8 +181,10 @@ def _told(data: Placed, error: ValidationError) -> str:
     elif first["type"] == "missing":
         text = "this key is missing"
     else:
-        shown = f", not {first['input']!r}" if isinstance(first["input"], str | int | float | bool | None) else ""
+        given = "null" if first["input"] is None else repr(first["input"])
+        shown = f", not {given}" if isinstance(first["input"], str | int | float | bool | None) else ""
         text = first["msg"].removeprefix("Value error, ") + ("" if first["type"] == "value_error" else shown)
+        text = text.replace("valid tuple", "list").replace("valid dictionary", "mapping")
     return f"{place}, {address or 'the recipe'}: {text}" + (f" (and {more} more)" if more else "")
 
 

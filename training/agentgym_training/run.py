@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,14 +20,15 @@ from typing import Any
 import torch
 import yaml
 
-from agentgym import UserError
+from agentgym import UserError, make
 from agentgym.cli.output import Output
 
 from .files import at_once
 from .recipe import Recipe, load_recipe
-from .stages import Context
+from .stages import Acting, Context, Rounds, Stage, WarmUp
 
 RECIPE, PROVENANCE = "recipe.yaml", "provenance.jsonl"
+SHOWN = 3  # differences between two recipes, where there are more
 PACKAGES = ("agentgym", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "gymnasium", "numpy")
 
 
@@ -60,25 +61,49 @@ def _same_recipe(recipe: Recipe, out: Path) -> None:
     file, now = out / RECIPE, recipe.model_dump(mode="json")
     if file.exists():
         before = load_recipe(str(file)).model_dump(mode="json")
-        for key, had, has in _differences(before, now):
-            what = f"{key} was {had!r} and is {has!r}"
+        if found := list(_differences(before, now)):
+            more = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""
+            what = f"{', '.join(found[:SHOWN])}{more}"
             raise UserError(f"{out} was made with another recipe or seed: {what}; give the same, or choose another --out")
         return
+    tried: list[tuple[str, dict[str, Any]]] = []
+    for played in _environments(recipe, recipe.stages):
+        if played not in tried:  # what is wrong with one is said before anything is written
+            make(played[0], **played[1]).close()
+            tried.append(played)
     out.mkdir(parents=True, exist_ok=True)
     with at_once(file) as part:
         part.write_text(yaml.safe_dump(now, sort_keys=False, allow_unicode=True, width=130))
 
 
-def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Where two recipes differ: the key, its value before, and now."""
+def _environments(recipe: Recipe, stages: Sequence[Stage]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All that are played in."""
+    yield recipe.env, recipe.env_args
+    for stage in stages:
+        if isinstance(stage, Acting):
+            yield stage.where(recipe)[:2]
+        elif isinstance(stage, Rounds):
+            yield from _environments(recipe, stage.stages)
+        elif isinstance(stage, WarmUp):
+            yield from ((recipe.env, easier.env_args) for easier in stage.easier)
+
+
+def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
+    """Where two recipes differ, stages being told by their names: each key with its value before, and now."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in {**before, **now}:
             yield from _differences(before.get(name), now.get(name), f"{key}.{name}".lstrip("."))
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for i, both in enumerate(zip(before, now, strict=True)):
-            yield from _differences(*both, f"{key}.{i}")
+    elif isinstance(before, list) and key.rpartition(".")[2] == "stages":
+        had, has = ({stage["name"]: stage for stage in stages} for stages in (before, now))
+        for name in {**had, **has}:
+            if name in had and name in has:
+                yield from _differences(had[name], has[name], f"{key.removesuffix('stages')}{name}")
+            else:
+                yield f"{name} was {'there and is not' if name in had else 'not there'}"
+        if set(had) == set(has) and list(had) != list(has):
+            yield "the stages had another order"
     elif before != now:
-        yield key, before, now
+        yield f"{key} was {before!r:.60} and is {now!r:.60}"
 
 
 def provenance() -> dict[str, Any]:

@@ -36,7 +36,7 @@ from typing import Annotated
 
 from pydantic import Discriminator
 
-from .base import Context, Defaults, Stage
+from .base import Acting, Context, Defaults, Stage
 from .data import Collect, Pairs, Searching, Select
 from .rounds import Eval, Once, Rounds, named, names_of
 from .train import Easier, Es, Init, Preference, Reward, Rl, Sft, WarmSft, WarmUp
@@ -59,6 +59,7 @@ STAGES: dict[str, type[Stage]] = {
 
 __all__ = [
     "STAGES",
+    "Acting",
     "Collect",
     "Context",
     "Defaults",

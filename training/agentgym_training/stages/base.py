@@ -1,12 +1,13 @@
 """What a stage is, and what it is given."""
 
 import json
+import string
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,7 +19,8 @@ from agentgym_trajectories.store import FILE, Store
 
 CONCURRENCY = 64
 SAVE_STEPS = 50  # between checkpoints, from which a killed training goes on
-RESERVED = ("first", "policy", "previous", "initial", "logged", "run", "start", "validation", "round", "oracle", "random")
+RUN = "run"  # in braces: the run's folder
+RESERVED = ("first", "policy", "previous", "initial", "logged", RUN, "start", "validation", "round", "oracle", "random")
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -88,7 +90,7 @@ class Context:
 
     def do(self, stage: "Stage") -> dict[str, Any]:
         """The result of a stage, from its file if it is done."""
-        found = self.once(self.folder / f"{stage.name}.json", f"{self._where}{stage.name}.", lambda: stage.run(self))
+        found = self.once(self.folder / f"{stage.name}.json", f"{self._where}{stage.name}.", lambda: self._work(stage))
         for key in ("model", "policy"):
             if key in found:
                 self.policies[stage.name] = self.out / found[key]
@@ -97,6 +99,16 @@ class Context:
         self.task += found.get("tasks", 0)
         self.number += len(found.get("rounds", ()))
         self.found |= found.get("found", {})
+        return found
+
+    def _work(self, stage: "Stage") -> dict[str, Any]:
+        """Do a stage: what it found is told, and what goes wrong with its name."""
+        try:
+            found = stage.run(self)
+        except UserError as error:
+            raise type(error)(f"{self._where}{stage.name}: {error}") from error
+        if told := stage.told(found):
+            self.output.say(f"    {told}.")
         return found
 
     def once(self, file: Path, what: str, work: Any) -> dict[str, Any]:
@@ -139,7 +151,7 @@ class Context:
         Raises:
             UserError: nothing has this name.
         """
-        known = {name: str(path) for name, path in self.policies.items()} | {"run": str(self.out)}
+        known = {name: str(path) for name, path in self.policies.items()} | {RUN: str(self.out)}
         try:
             return [spec.format_map(known) for spec in specs]
         except (KeyError, ValueError) as error:
@@ -175,6 +187,15 @@ class Context:
         return "" if self.folder == self.out else f"Round {self.number}: "
 
 
+Named = tuple[str, str, str]  # what is named (as in `Stage.makes`), under which key, and its name
+
+
+def in_braces(key: str, specs: Iterable[str]) -> Iterator[Named]:
+    """The directories that these name in braces."""
+    for spec in specs:
+        yield from (("model", key, name) for _, name, _, _ in string.Formatter().parse(spec) if name not in (None, RUN))
+
+
 class Stage(Strict, ABC):
     """A piece of work that is done once.
 
@@ -184,9 +205,19 @@ class Stage(Strict, ABC):
         store: Folder of the episodes that it makes or learns from, in that of the run or the round; by default that one.
     """
 
+    makes: ClassVar[str] = ""  # that can be named later on: a "policy", a "model", a "selection", "pairs"
+
     stage: str
     name: str = Field("", pattern=r"^[a-z][a-z0-9-]*$|^$")
     store: str = Field("", pattern=r"^[\w-]*$")
+
+    def names(self) -> Iterator[Named]:
+        """Whatever it expects earlier stages to have made, by which a recipe is checked before it is begun."""
+        yield from ()
+
+    def told(self, found: dict[str, Any]) -> str:
+        """What is worth a line when it is done."""
+        return ""
 
     @abstractmethod
     def run(self, context: Context) -> dict[str, Any]:
@@ -211,9 +242,8 @@ class Acting(Stage):
     env_args: dict[str, Any] | None = None
     max_tokens: int | None = Field(None, ge=1)
 
-    def where(self, context: Context) -> tuple[str, dict[str, Any], int]:
+    def where(self, given: Defaults) -> tuple[str, dict[str, Any], int]:
         """Environment, its arguments, and the longest turn."""
-        given = context.defaults
         usual = given.env_args if self.env in (None, given.env) else {}
         return self.env or given.env, usual if self.env_args is None else self.env_args, self.max_tokens or given.max_tokens
 
@@ -225,7 +255,12 @@ class Learning(Stage):
         model: Name or directory of the one to begin with.
     """
 
+    makes: ClassVar[str] = "policy"
     model: str = "policy"
+
+    def names(self) -> Iterator[Named]:
+        """The model to begin with."""
+        yield "policy", "model", self.model
 
 
 def seeded(kind: type[T], given: BaseModel, context: Context, **changes: Any) -> T:

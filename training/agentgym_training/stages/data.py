@@ -1,8 +1,8 @@
 """Stages that make and choose data: `collect`, `select`, `pairs`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,7 +21,7 @@ from agentgym_trajectories.rollout import Rollout
 from agentgym_trajectories.search import Search, search_named
 from agentgym_trajectories.store import Store
 
-from .base import CONCURRENCY, Acting, Context, Stage, Strict, located
+from .base import CONCURRENCY, Acting, Context, Named, Stage, Strict, in_braces, located
 
 
 class Searching(Strict):
@@ -92,13 +92,24 @@ class Collect(Acting):
             raise ValueError("hindsight explores by itself: leave program, search and demonstrations out")
         return self
 
+    def names(self) -> Iterator[Named]:
+        """The policy, where it is one of the recipe's; samplers have names of their own."""
+        if self.policy in ("policy", "first", "previous"):
+            yield "policy", "policy", self.policy
+        yield from in_braces("policy", [self.policy])
+
+    def told(self, found: dict[str, Any]) -> str:
+        """How well they were played."""
+        success = found["success"]
+        return "" if success is None else f"success {success:.1%} of {found['tasks']} tasks, {found['sampled_tokens']:,} tokens"
+
     def run(self, context: Context) -> dict[str, Any]:
         """Demonstrations, attempts, trees.
 
         Returns:
             ``sampled_tokens`` of all that policies wrote, ``success`` of the attempts (of the trees without any), ``tasks``.
         """
-        env, env_args, _ = self.where(context)
+        env, env_args, _ = self.where(context.defaults)
         tasks = choose_tasks(env, env_args, "train", context.offset, self.tasks)
         plan, versions = Rollout(env, env_args, 1, context.defaults.seed, CONCURRENCY), list[str]()
         with Store(context.folder / self.store, create=True) as store:
@@ -137,7 +148,7 @@ class Collect(Acting):
         named = self.policy in ("policy", *context.policies)
         policy = str(context.policy(self.policy)) if named else context.fill([self.policy])[0]
         heat = context.defaults.temperature if self.temperature is None else self.temperature
-        return open_sampler(policy, temperature=heat, max_tokens=self.where(context)[2], batch=CONCURRENCY)
+        return open_sampler(policy, temperature=heat, max_tokens=self.where(context.defaults)[2], batch=CONCURRENCY)
 
 
 def play_tasks(
@@ -160,6 +171,7 @@ class Select(Stage):
         by: Selectors, in their order.
     """
 
+    makes: ClassVar[str] = "selection"
     stage: Literal["select"]
     by: tuple[str, ...] = ("reward",)
 
@@ -170,6 +182,14 @@ class Select(Stage):
             for spec in by:
                 selecting.parse(spec, selecting.SELECTORS)
         return by
+
+    def names(self) -> Iterator[Named]:
+        """Directories in braces."""
+        return in_braces("by", self.by)
+
+    def told(self, found: dict[str, Any]) -> str:
+        """How many."""
+        return f"{found['kept']} kept of {found['of']}"
 
     def run(self, context: Context) -> dict[str, Any]:
         """Returns how many were ``kept``, ``of`` how many."""
@@ -188,6 +208,7 @@ class Pairs(Stage):
         by: Makers and filters.
     """
 
+    makes: ClassVar[str] = "pairs"
     stage: Literal["pairs"]
     by: tuple[str, ...] = ("outcome", "distinct", "cap")
 
@@ -197,6 +218,10 @@ class Pairs(Stage):
         with located():
             pairing.parse(by)
         return by
+
+    def told(self, found: dict[str, Any]) -> str:
+        """How many."""
+        return f"{found['pairs']} pairs"
 
     def run(self, context: Context) -> dict[str, Any]:
         """Returns how many ``pairs`` were kept."""

@@ -1,14 +1,15 @@
 """Stages that judge and repeat: `eval`, `rounds`."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field
 
 from agentgym_training.files import write_json
 from agentgym_training.rl.loop import held_out
 
-from .base import RESERVED, Acting, Context, Stage
+from .base import RESERVED, Acting, Context, Named, Stage
 from .data import Collect, Pairs, Select
 from .train import Es, Preference, Reward, Rl, Sft
 
@@ -27,9 +28,13 @@ class Eval(Acting):
     split: Literal["validation", "test"] = "test"
     tasks: int = Field(200, ge=1)
 
+    def names(self) -> Iterator[Named]:
+        """The policies."""
+        yield from (("policy", "policies", name) for name in self.policies)
+
     def run(self, context: Context) -> dict[str, Any]:
         """Returns an evaluation of each by its name, under ``policies``."""
-        env, env_args, limit = self.where(context)
+        env, env_args, limit = self.where(context.defaults)
         measured: dict[str, Any] = {}
         for policy in dict.fromkeys(map(context.policy, self.policies)):
             found = held_out(env, env_args, policy, self.tasks, limit, context.output, self.split)
@@ -85,12 +90,17 @@ class Rounds(Stage):
         patience: Rounds without a better validation after which to stop.
     """
 
+    makes: ClassVar[str] = "policy"
     stage: Literal["rounds"]
     times: int = Field(3, ge=1)
     stages: Annotated[tuple[Once, ...], BeforeValidator(named)] = Field(min_length=1)
     buffer: int = Field(1, ge=1)
     validation: int = Field(100, ge=1)
     patience: int = Field(2, ge=1)
+
+    def names(self) -> Iterator[Named]:
+        """The policy that the first round begins with."""
+        yield "policy", "stages", "policy"
 
     def run(self, context: Context) -> dict[str, Any]:
         """Carry out all rounds.

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidatorFunctionWrapHandler, field_validator, model_validator
 
@@ -23,7 +23,7 @@ from agentgym_trajectories.rollout import Rollout
 from agentgym_trajectories.store import FILE, Store
 from agentgym_trajectories.tree import Trajectory
 
-from .base import CONCURRENCY, Acting, Context, Learning, Stage, Strict, located, seeded
+from .base import CONCURRENCY, Acting, Context, Learning, Named, Stage, Strict, in_braces, located, seeded
 from .data import play_tasks
 
 NOTHING_NEW = {"skipped": "this round found nothing new to learn from"}
@@ -52,6 +52,7 @@ class Init(Stage):
         copy_steps: Of the copy warm-up.
     """
 
+    makes: ClassVar[str] = "policy"
     stage: Literal["init"]
     copy_steps: int = Field(600, ge=1)
 
@@ -94,6 +95,7 @@ class WarmUp(Stage):
         sft: How it is trained; stop it early, so that something is left to learn.
     """
 
+    makes: ClassVar[str] = "policy"
     stage: Literal["warmup"]
     easier: tuple[Easier, ...] = ()
     tasks: int = Field(2000, ge=1)
@@ -128,6 +130,13 @@ class Sft(Learning, Located, sft.Sft):
     stage: Literal["sft"]
     selection: str | None = None
     failures: bool = False
+
+    def names(self) -> Iterator[Named]:
+        """The model, the selection, and directories in braces."""
+        yield from super().names()
+        if self.selection is not None:
+            yield "selection", "selection", self.selection
+        yield from in_braces("objectives", self.objectives)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Returns what the training measured, and how many ``successes`` of this round it learnt from."""
@@ -170,6 +179,14 @@ class Preference(Learning, Located, preference.Preference):
             raise ValueError(f"{self.loss} compares two sides of a task: name the stage that makes pairs, or use loss kto")
         return self
 
+    def names(self) -> Iterator[Named]:
+        """The model, the pairs, and the reference."""
+        yield from super().names()
+        if self.pairs is not None:
+            yield "pairs", "pairs", self.pairs
+        if self.reference not in ("logged", "initial"):
+            yield "policy", "reference", self.reference
+
     def run(self, context: Context) -> dict[str, Any]:
         """Returns what the training measured."""
         policy, out = context.policy(self.model), context.folder / self.name
@@ -197,9 +214,16 @@ class Reward(Learning, Located, reward_model.RewardModelling):
         attributes: Instead of pairs: parts of the rubric to foretell, each with its weight in the reward.
     """
 
+    makes: ClassVar[str] = "model"
     stage: Literal["reward"]
     pairs: str = "pairs"
     attributes: dict[str, float] = Field(default_factory=dict)
+
+    def names(self) -> Iterator[Named]:
+        """The model, and the pairs."""
+        yield from super().names()
+        if not self.attributes:
+            yield "pairs", "pairs", self.pairs
 
     def run(self, context: Context) -> dict[str, Any]:
         """Returns what the training measured."""
@@ -233,9 +257,15 @@ class Rl(Learning, Acting, Located, RL):
     reference: tuple[str, ...] = ()  # type: ignore[assignment]
     max_tokens: int | None = Field(None, ge=1)  # type: ignore[assignment]
 
+    def names(self) -> Iterator[Named]:
+        """The model, the references, and directories in braces."""
+        yield from super().names()
+        yield from (("policy", "reference", name) for name in self.reference)
+        yield from in_braces("rewards", self.rewards)
+
     def run(self, context: Context) -> dict[str, Any]:
         """Returns what the last update measured, and ``sampled_tokens``."""
-        env, env_args, limit = self.where(context)
+        env, env_args, limit = self.where(context.defaults)
         out = context.folder / self.name
         reference = tuple(context.policy(name).resolve() for name in self.reference)
         start = context.task + self.start
@@ -260,7 +290,7 @@ class Es(Learning, Acting, Located, ES):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Returns ``reward`` of the last generation and ``sampled_tokens``."""
-        env, env_args, limit = self.where(context)
+        env, env_args, limit = self.where(context.defaults)
         out, rewards = context.folder / self.name, rewards_named(context.fill(self.rewards))
         config = seeded(ES, self, context, max_tokens=limit, start=context.task + self.start)
         evolution = Evolution(env, env_args, context.policy(self.model), out, config, context.output, rewards)
