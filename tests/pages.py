@@ -143,6 +143,7 @@ class Reader:
             file = self.folder / block.file
             file.parent.mkdir(exist_ok=True)
             file.write_text(block.code)
+            sys.modules.pop(file.stem, None)  # a command of its own process would not have the old one
         elif block.language == "python":
             exec(compile(block.code, block.section, "exec"), {"__name__": "page"})
         elif block.language in ("yaml", "json"):  # which JSON is as well
