@@ -172,7 +172,17 @@ MISTAKES = {
     ),
     "a folder below a file": (
         f"collect {DESK} --out file/run",
-        "file/run cannot be opened (Not a directory)",
+        "file/run cannot be made (Not a directory)",
+        "choose another path",
+    ),
+    "a folder that cannot be made": (
+        f"collect {DESK} --out /proc/x1",
+        "/proc/x1 cannot be made (No such file or directory)",
+        "choose another path",
+    ),
+    "a folder that cannot be written": (
+        f"collect {DESK} --out /proc",
+        "/proc/episodes.db cannot be opened (unable to open database file)",
         "choose another path",
     ),
     "a recipe misspelt": (

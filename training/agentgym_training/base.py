@@ -282,7 +282,10 @@ class Metrics(transformers.TrainerCallback):  # type: ignore[misc]  # transforme
         self.logged, self.counted = now, tokens
         self.lines.append(line)
         if len(self.lines) % 10 == 0:
-            log.info("step %d of %d: loss %.4f, %d tokens/s", line["step"], state.max_steps, line["loss"], speed)
+            shown = (
+                f", {speed:.0f} tokens/s" if speed >= 1 else ""
+            )  # batches are made ahead: after the last none is left to count
+            log.info("step %d of %d: loss %.4f%s", line["step"], state.max_steps, line["loss"], shown)
         with self.file.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
 
