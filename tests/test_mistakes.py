@@ -106,6 +106,11 @@ MISTAKES = {
         "there is no policy 'Qwen/Qwen3-0.6B'",
         "hf download Qwen/Qwen3-0.6B",
     ),
+    "a run for a policy": (
+        f"collect {DESK} --policy gold --out out",
+        "no model can be loaded from gold (it has no config.json)",
+        "`agentgym model init` makes a small one",
+    ),
     "a model without its tokenizer": (
         "train sft gold --model notokenizer --out out",
         "there is no tokenizer in notokenizer",
@@ -179,6 +184,16 @@ MISTAKES = {
         f"collect {DESK} --out /proc/x1",
         "/proc/x1 cannot be made (No such file or directory)",
         "choose another path",
+    ),
+    "a model's folder that cannot be made": (
+        "model init gold --out /proc/x1",
+        "/proc/x1 cannot be written (No such file or directory)",
+        "choose another --out",
+    ),
+    "a training's folder that cannot be written": (
+        "train sft gold --model base --out file/out",
+        "file/out cannot be written (Not a directory)",
+        "choose another --out",
     ),
     "a folder that cannot be written": (
         f"collect {DESK} --out /proc",

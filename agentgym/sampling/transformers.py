@@ -288,9 +288,8 @@ def loading(path: Path) -> Iterator[None]:
     if not path.is_dir():
         raise UserError(f"there is no model directory {path}: {no_model(path)}")
     if not any(path.glob("*config.json")):
-        raise UserError(
-            f"there is no model in {path}: give a Hugging Face model directory, `agentgym model init` makes a small one"
-        )
+        remedy = "give a Hugging Face model directory, `agentgym model init` makes a small one"
+        raise UserError(f"no model can be loaded from {path} (it has no config.json): {remedy}")
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
