@@ -157,8 +157,9 @@ def collect(
     output.say(f"Collecting {len(chosen)} tasks x {samples} of {env} ({split}) with {how} into {out}.")
     with Store(out, create=True) as store:
         if others_there := store.others(env, version):
-            listed = ", ".join(f"{n:,} episode{'s' * (n != 1)} of {where} by {who}" for n, where, who in others_there)
-            output.say(f"{out} already holds {listed}; these are added beside them.")
+            listed = [f"{n:,} episode{'s' * (n != 1)} of {where} by {who}" for n, where, who in others_there]
+            more = f" and those of {len(listed) - 3} others" if len(listed) > 3 else ""
+            output.say(f"{out} already holds {', '.join(listed[:3])}{more}; these are added beside them.")
         held = settings(sampler, seed, temperature, max_tokens, dialect) | ({"guided": True} if guided else {})
         store.hold_settings(env, arguments, version, held)
         began = time.perf_counter()

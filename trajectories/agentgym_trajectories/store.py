@@ -240,11 +240,11 @@ class Store:
         query = f"SELECT kind, message FROM failures WHERE {_POLICY} GROUP BY 1, 2 ORDER BY count(*) DESC, max(id) DESC LIMIT 1"
         return " ".join(f"{kind}: {message}" for kind, message in self.query(query, env, _args(env_args), version))
 
-    def others(self, env: str, version: str) -> list[tuple[int, str, str]]:
+    def others(self, env: str, version: str) -> list[tuple[Any, ...]]:
         """How many episodes there are of each other environment and policy, with their names; the most first."""
         query = """SELECT count(*) n, env, version FROM episodes WHERE (env, version) <> (?, ?)
                    GROUP BY env, version ORDER BY n DESC, env, version"""
-        return self.query(query, env, version)  # type: ignore[return-value]
+        return self.query(query, env, version)
 
     def missing(self, env: str, env_args: dict[str, Any], version: str) -> dict[str, set[int]]:
         """The partial groups: for each task, the sample indices that failed or came too late and have no episode."""
