@@ -182,12 +182,12 @@ MISTAKES = {
     ),
     "a folder that cannot be made": (
         f"collect {DESK} --out /proc/x1",
-        "/proc/x1 cannot be made (No such file or directory)",
+        "/proc/x1 cannot be made (",
         "choose another path",
     ),
     "a model's folder that cannot be made": (
         "model init gold --out /proc/x1",
-        "/proc/x1 cannot be written (No such file or directory)",
+        "/proc/x1 cannot be written (",
         "choose another --out",
     ),
     "a training's folder that cannot be written": (

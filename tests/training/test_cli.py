@@ -168,6 +168,10 @@ def test_what_is_added_beside_others_is_said(folder: Path) -> None:
     lines = said("collect", "--out", out, "--tasks", 1, *ENV, "--policy", "random", "--seed", 1)
     (line,) = [line for line in lines if "already holds" in line]
     assert "2 episodes of desk/Orders-v0 by oracle, 2 episodes of games/KeyDoor-v0 by oracle; " in line
+    for env in ("FrozenLake", "Taxi", "Blackjack"):
+        lines = said(*collect, "--env", f"games/{env}-v0", "--policy", "random")
+    (line,) = [line for line in lines if "already holds" in line]
+    assert line.endswith("games/KeyDoor-v0 by oracle and those of 2 others; these are added beside them.")
 
 
 def test_after_a_search_come_pairs(folder: Path) -> None:
