@@ -22,6 +22,10 @@ from agentgym.errors import UserError
 GROUP = "agentgym.environments"
 _specs: dict[str, EnvSpec] = {}
 _loaded = False
+_NOT_LISTED = (
+    "see `agentgym env list`; environments of your own are found by the command line once their package is installed "
+    "(`agentgym env new`)"
+)
 
 
 def register(env_id: str, entry_point: Any, **kwargs: Any) -> None:
@@ -71,8 +75,8 @@ def make(env_id: str, **kwargs: Any) -> Environment:
             installed.
     """
     if env_id not in specs():
-        near = difflib.get_close_matches(env_id, _specs, n=1, cutoff=0.3)
-        hint = f"did you mean {near[0]!r}?" if near else "see `agentgym env list`"
+        near = difflib.get_close_matches(env_id, _specs, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]!r}?" if near else _NOT_LISTED
         raise UserError(f"there is no environment {env_id!r}: {hint}")
     spec = _specs[env_id]
     try:
@@ -81,11 +85,17 @@ def make(env_id: str, **kwargs: Any) -> Environment:
         raise UserError(f"{env_id} cannot be imported ({error}): install what it needs") from error
     if wanted := [name for name in needs(env_id) if name not in kwargs]:
         raise UserError(f"{env_id} needs {', '.join(wanted)}: give each to make(), or as --env-arg NAME=VALUE")
+    refused = "{} does not take these arguments ({}): see `agentgym env show {}`"
     try:
         inspect.signature(creator).bind(**{**spec.kwargs, **kwargs})  # type: ignore[arg-type]
     except TypeError as error:
-        raise UserError(f"{env_id} does not take these arguments ({error}): see `agentgym env show {env_id}`") from error
-    return cast(Environment, gymnasium.make(env_id, **kwargs).unwrapped)
+        raise UserError(refused.format(env_id, error, env_id)) from error
+    try:
+        return cast(Environment, gymnasium.make(env_id, **kwargs).unwrapped)
+    except TypeError as error:
+        if not kwargs:  # a bug of the environment
+            raise
+        raise UserError(refused.format(env_id, error, env_id)) from error  # a class that passes them on to one that does not
 
 
 def _load_entry_points() -> None:

@@ -106,6 +106,11 @@ MISTAKES = {
         "there is no policy 'Qwen/Qwen3-0.6B'",
         "hf download Qwen/Qwen3-0.6B",
     ),
+    "a run for a policy": (
+        f"collect {DESK} --policy gold --out out",
+        "no model can be loaded from gold (it has no config.json)",
+        "`agentgym model init` makes a small one",
+    ),
     "a model without its tokenizer": (
         "train sft gold --model notokenizer --out out",
         "there is no tokenizer in notokenizer",
@@ -172,7 +177,27 @@ MISTAKES = {
     ),
     "a folder below a file": (
         f"collect {DESK} --out file/run",
-        "file/run cannot be opened (Not a directory)",
+        "file/run cannot be made (Not a directory)",
+        "choose another path",
+    ),
+    "a folder that cannot be made": (
+        f"collect {DESK} --out /proc/x1",
+        "/proc/x1 cannot be made (",
+        "choose another path",
+    ),
+    "a model's folder that cannot be made": (
+        "model init gold --out /proc/x1",
+        "/proc/x1 cannot be written (",
+        "choose another --out",
+    ),
+    "a training's folder that cannot be written": (
+        "train sft gold --model base --out file/out",
+        "file/out cannot be written (Not a directory)",
+        "choose another --out",
+    ),
+    "a folder that cannot be written": (
+        f"collect {DESK} --out /proc",
+        "/proc/episodes.db cannot be opened (unable to open database file)",
         "choose another path",
     ),
     "a recipe misspelt": (

@@ -12,6 +12,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from agentgym.checks import Check, Validation, check_env, validate_env
 from agentgym.cli import scaffold
+from agentgym.cli.extras import lacking
 from agentgym.cli.output import EnvArgOption, IdArgument, JsonOption, Output, parse_env_args
 from agentgym.env import Environment
 from agentgym.errors import NotInstalled, UserError
@@ -72,7 +73,8 @@ def check(
 ) -> None:
     """Check that an environment keeps its promises.
 
-    The exit code is 1 when it does not. Of several, those are left out that need what is not given or not installed.
+    The exit code is 1 when it does not. Of several, those are left out that need what is not given or not installed, or that do
+    not take the arguments.
 
     Example: agentgym env check games
     """
@@ -82,6 +84,8 @@ def check(
     names = [name for name in specs() if every or name == env or name.partition("/")[0] == env]
     if env and not names:
         make(env)  # says what is wrong with the name
+    if arguments and len(names) == 1:
+        _offer(names[0], arguments)
     reports, skipped = list[dict[str, Any]](), dict[str, str]()
     with out.progress() as bar:
         for name in bar.track(names, description="Checking"):
@@ -92,6 +96,8 @@ def check(
             checks, validation = _check(name, arguments)
             _print_checks(out, name, checks)
             reports.append(_report(name, checks, validation))
+    if arguments and not reports:
+        raise UserError(f"none of {len(names)} environments was checked: give --env-arg what they take, see `agentgym env show`")
     ok = all(r["ok"] for r in reports)
     if ok:
         out.next_steps(f"agentgym collect --env {names[0]} --out runs/gold")
@@ -175,7 +181,8 @@ def _describe(spec: EnvSpec) -> str:
     try:
         described = load_env_creator(point) if isinstance(point, str) else point
     except Exception as error:  # a broken package is listed as such
-        return f"(cannot be imported: {error})"
+        extra = lacking(error)
+        return f"(not installed: pip install 'agentgym[{extra}]')" if extra else f"(cannot be imported: {error})"
     return (inspect.getdoc(described) or "").partition("\n")[0]
 
 
@@ -211,16 +218,24 @@ def _type(schema: Mapping[str, Any]) -> str:
 
 
 def _missing(env: str, arguments: dict[str, Any]) -> str:
-    """What an environment needs that is not there: arguments, or something installed; empty when nothing is missing."""
+    """Why an environment is left out: it needs arguments, other ones, or something installed; empty when nothing is missing."""
     if wanted := [n for n in needs(env) if n not in arguments]:
         return f"it needs {', '.join(wanted)}"
     try:
-        make(env, **arguments).close()
-    except NotInstalled as error:
-        return str(error)
-    except Exception:  # whatever else is wrong with it, checking it will tell
-        return ""
+        _offer(env, arguments)
+    except UserError as error:
+        return str(error) if arguments or isinstance(error, NotInstalled) else ""
     return ""
+
+
+def _offer(env: str, arguments: dict[str, Any]) -> None:
+    """Raise the `UserError` of an environment that refuses arguments; whatever else is wrong with it, checking it will tell."""
+    try:
+        make(env, **arguments).close()
+    except UserError:
+        raise
+    except Exception:
+        return
 
 
 def _check(env: str, arguments: dict[str, Any]) -> tuple[list[Check], Validation | None]:

@@ -27,6 +27,11 @@ def extra_of(module: str) -> str:
     return next((extra for extra, name in names if name.replace("-", "_").lower() == same), "")
 
 
+def lacking(error: Exception) -> str:
+    """The extra that brings the module whose absence this error tells; empty when it is nothing of that kind."""
+    return extra_of((error.name or "").partition(".")[0]) if isinstance(error, ImportError) else ""
+
+
 def installed(package: str) -> str:
     """The version of a package that is here; empty when it is not."""
     try:

@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 import agentgym
-from agentgym.cli.extras import extra_of
+from agentgym.cli.extras import lacking
 from agentgym.errors import Failure, UserError
 
 GROUP = "agentgym.commands"
@@ -162,8 +162,7 @@ def _unavailable(name: str, error: Exception) -> Callable[[], None]:
 
 def _remedy(error: Exception) -> str:
     """The extra of this distribution that brings a missing module, as advice; empty when it is nothing of that kind."""
-    missing = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
-    extra = extra_of(missing)
+    extra = lacking(error)
     return f"install it with: pip install 'agentgym[{extra}]'" if extra else ""
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from agentgym.dialects import Dialect
 from agentgym.errors import RefusedFailure, SamplerFailure, UserError
@@ -283,14 +284,22 @@ def load_tokenizer(path: Path) -> Any:
 
 @contextmanager
 def loading(path: Path) -> Iterator[None]:
-    """Around the loading of a model directory: what goes wrong there is a `UserError` that names it."""
+    """Around the loading of a model directory, without progress bars: what goes wrong there is a `UserError` that names it."""
     if not path.is_dir():
         raise UserError(f"there is no model directory {path}: {no_model(path)}")
+    if not any(path.glob("*config.json")):
+        remedy = "give a Hugging Face model directory, `agentgym model init` makes a small one"
+        raise UserError(f"no model can be loaded from {path} (it has no config.json): {remedy}")
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"no model can be loaded from {path} ({reason}): give a Hugging Face model directory") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 @contextmanager

@@ -50,6 +50,22 @@ class Echo(Environment):
         return assistant(self.task.prompt.split()[1] if self.honest else "no")
 
 
+class PassesOn(Echo):
+    """Say a word again; what it does not know itself it passes on."""
+
+    def __init__(self, level="easy", **more):
+        super().__init__(level, **more)
+
+
+class Leveled(Echo):
+    """Say a word again, at a level that exists."""
+
+    def __init__(self, level="easy"):
+        if level not in ("easy", "hard"):
+            raise UserError(f"there is no level {level!r}: use one of easy, hard")
+        super().__init__(level)
+
+
 @pytest.fixture(autouse=True)
 def only_echo(monkeypatch):
     """The registry holds `Echo` and nothing else."""
@@ -92,6 +108,13 @@ def test_list_shows_what_cannot_be_imported():
     assert "Error: tiny/Missing-v0 cannot be imported" in run("env", "show", "tiny/Missing-v0").stderr
 
 
+def test_list_says_how_to_install_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    register("tiny/Torch-v0", "torch.nothing:Env")
+    (_, missing) = run_json("env", "list")[1]["environments"]
+    assert missing["description"] == "(not installed: pip install 'agentgym[train]')"
+
+
 def test_show():
     text = run("env", "show", "tiny/Echo-v0", "--env-arg", "level=hard").stdout
     for part in ("Say a word again [bracketed].", "More about it.", "look", "deep: boolean | null", "train endless", "(hard)."):
@@ -126,6 +149,35 @@ def test_check_all_goes_on_after_a_broken_environment():
     assert [(r["env"], r["ok"]) for r in data["environments"]] == [("a/Missing-v0", False), ("tiny/Echo-v0", True)]
 
 
+def test_wrong_arguments_are_no_broken_promise():
+    register("tiny/Leveled-v0", Leveled)
+    register("tiny/PassesOn-v0", PassesOn)
+    for env, pair, text in (
+        ("Leveled", "level=huge", "there is no level 'huge': use one of easy, hard"),
+        ("Leveled", "lvl=hard", "tiny/Leveled-v0 does not take these arguments (got an unexpected keyword argument 'lvl')"),
+        ("PassesOn", "lvl=hard", "tiny/PassesOn-v0 does not take these arguments (Echo.__init__() got an unexpected"),
+    ):
+        done = run("env", "check", f"tiny/{env}-v0", "--env-arg", pair)
+        assert (done.exit_code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+        assert done.stderr.startswith(f"Error: {text}")
+
+
+def test_of_several_those_are_left_out_that_do_not_take_the_arguments():
+    register("tiny/Leveled-v0", Leveled)
+    code, data = run_json("env", "check", "tiny", "--env-arg", "level=huge")
+    assert (code, [r["env"] for r in data["environments"]]) == (0, ["tiny/Echo-v0"])
+    assert data["skipped"] == {"tiny/Leveled-v0": "there is no level 'huge': use one of easy, hard"}
+    done = run("env", "check", "tiny", "--env-arg", "lvl=huge")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: none of 2 environments was checked: give --env-arg what they take")
+
+
+def test_a_bug_in_making_is_no_wrong_argument():
+    register("tiny/Buggy-v0", lambda: len(3))
+    with pytest.raises(TypeError, match="has no len"):
+        registry.make("tiny/Buggy-v0")
+
+
 def test_validate():
     code, data = run_json("env", "validate", "tiny/Echo-v0", "--split", "test", "--limit", 7)
     assert code == 0
@@ -145,7 +197,10 @@ def test_validate():
         (["show", "tiny/Echo-v0", "--env-arg", "colour=red"], "Error: tiny/Echo-v0 does not take these arguments"),
         (["check"], "Error: say which environment to check"),
         (["check", "tiny/Echo-v0", "--all"], "Error: say which environment to check"),
-        (["check", "nobody/None-v0"], "Error: there is no environment 'nobody/None-v0'"),
+        (
+            ["check", "nobody/None-v0"],
+            "Error: there is no environment 'nobody/None-v0': see `agentgym env list`; environments of",
+        ),
         (["validate", "tiny/Echo-v0", "--split", "nope"], "Error: there is no split 'nope'"),
         (["validate", "tiny/Echo-v0", "--limit", "0"], "Error: split 'train' has no end: give a limit"),
         (["validate", "tiny/Echo-v0", "--limit", "many"], "Error: Invalid value for '--limit'"),

@@ -13,7 +13,7 @@ from agentgym import SamplerFailure, UserError, assistant
 from agentgym.dialects import REACT
 from agentgym.sampling import Sample, SampleRequest, Scripted
 from agentgym.sampling.named import open_sampler
-from agentgym.sampling.transformers import TransformersSampler, weights_version
+from agentgym.sampling.transformers import TransformersSampler, load, weights_version
 from tests.templates import tokenizer
 
 SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
@@ -212,6 +212,19 @@ def test_what_cannot_be_sampled_says_why(model: Any, words: Any, tmp_path: Path)
         open_sampler(str(tmp_path / "missing"))
     with pytest.raises(UserError, match="no model can be loaded"):
         open_sampler(str(tmp_path))
+
+
+def test_no_progress_bar_is_shown_and_the_setting_comes_back(nano_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logging = pytest.importorskip("transformers.utils.logging")
+    for shown, set_to in (
+        (True, logging.enable_progress_bar),
+        (False, logging.disable_progress_bar),
+        (True, logging.enable_progress_bar),
+    ):
+        set_to()
+        load(nano_dir)
+        assert logging.is_progress_bar_enabled() is shown
+    assert capsys.readouterr().err == ""
 
 
 def test_a_model_that_breaks_fails_its_batch_and_goes_on(model: Any, words: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,14 +10,19 @@ import pytest
 from typer.testing import CliRunner
 
 from agentgym.cli.main import build_app
+from agentgym.cli.output import Output
 from agentgym_training import demo
 from agentgym_training.base import Training
 from agentgym_training.cli import preference, sft
+from agentgym_training.cli_options import OBJECTIVE_NAMES, conclude
 from agentgym_training.demo import Size
+from agentgym_training.objectives import OBJECTIVES
 from agentgym_training.preference import Preference
 from agentgym_training.sft import Sft
 from agentgym_trajectories import Store
-from agentgym_trajectories.pairs import Pair
+from agentgym_trajectories.cli import PAIR_RULES
+from agentgym_trajectories.pairs import FILTERS, MAKERS, Pair
+from agentgym_trajectories.select import SELECTORS
 from tests.commands import run
 
 ENV = ("--env", "desk/Orders-v0", "--env-arg", "level=easy")
@@ -144,6 +149,69 @@ def test_text_for_people_says_what_comes_next(gold: Path, folder: Path) -> None:
     assert f"Next: agentgym select {folder / 'talk'}" in result.output
     result = CliRunner().invoke(build_app(), ["eval", *ENV, "--policy", "oracle", "--tasks", "3"])
     assert "100.0%" in result.output
+
+
+def said(*arguments: Any) -> list[str]:
+    """The lines for people of a command."""
+    done = CliRunner().invoke(build_app(), [*map(str, arguments)])
+    assert done.exit_code == 0, (done.output, done.exception)
+    return [line.rstrip() for line in done.output.splitlines()]
+
+
+def test_what_is_added_beside_others_is_said(folder: Path) -> None:
+    out = folder / "several"
+    collect = ("collect", "--out", out, "--tasks", 2)
+    assert not [line for line in said(*collect, *ENV) if "already holds" in line]
+    assert not [line for line in said(*collect, *ENV) if "already holds" in line]
+    lines = said(*collect, "--env", "games/KeyDoor-v0")
+    assert f"{out} already holds 2 episodes of desk/Orders-v0 by oracle; these are added beside them." in lines
+    lines = said("collect", "--out", out, "--tasks", 1, *ENV, "--policy", "random", "--seed", 1)
+    (line,) = [line for line in lines if "already holds" in line]
+    assert "2 episodes of desk/Orders-v0 by oracle, 2 episodes of games/KeyDoor-v0 by oracle; " in line
+    for env in ("FrozenLake", "Taxi", "Blackjack"):
+        lines = said(*collect, "--env", f"games/{env}-v0", "--policy", "random")
+    (line,) = [line for line in lines if "already holds" in line]
+    assert line.endswith("games/KeyDoor-v0 by oracle and those of 2 others; these are added beside them.")
+
+
+def test_after_a_search_come_pairs(folder: Path) -> None:
+    search = ("--search", "mcts", "--simulations", 2, "--policy", "random", "--tasks", 1)
+    assert said("collect", *ENV, *search, "--out", folder / "trees")[-1] == f"Next: agentgym pairs {folder / 'trees'}"
+
+
+def test_no_table_where_nothing_was_dropped(gold: Path) -> None:
+    assert said("select", gold, "--name", "all")[1] == "Kept 90 of 90 trajectories as selection 'all' in " + str(gold) + "."
+    assert "dropped" in said("select", gold, "--name", "none", "--by", "length:turns=0")[1]
+
+
+def test_a_nano_policy_is_trained_as_fast_as_it_needs(gold: Path, folder: Path) -> None:
+    lines = said("model", "init", gold, "--out", folder / "tiny", "--warmup-steps", 1)
+    assert lines[-1] == f"Next: agentgym train sft {gold} --model {folder / 'tiny'} --out runs/policy --lr 3e-3 --epochs 5"
+
+
+@pytest.mark.parametrize(
+    ("speed", "shown"), [(0.0, "4 steps, loss"), (0.7, "4 steps, loss"), (1234.5, "4 steps, 1,234 tokens/s, loss")]
+)
+def test_a_speed_that_is_not_known_is_left_out(speed: float, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    conclude(Output(), Path("out"), {"steps": 4, "loss": 1.0, "tokens_per_second": speed}, {})
+    assert capsys.readouterr().out.startswith(shown)
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("select", ["reward:min=1", *SELECTORS]),
+        ("pairs", [*PAIR_RULES, *MAKERS, *FILTERS]),
+        ("train sft", [*OBJECTIVES]),
+    ],
+)
+def test_help_names_what_there_is(command: str, names: list[str]) -> None:
+    shown = " ".join("".join(said(*command.split(), "--help")).split())
+    assert [name for name in names if name.replace("-", "") not in shown.replace("-", "").replace(" ", "")] == []
+
+
+def test_help_names_all_objectives_and_no_others() -> None:
+    assert ", ".join(OBJECTIVES) == OBJECTIVE_NAMES
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_each_drop_has_a_reason_and_order_matters() -> None:
 
 def test_length_and_errors() -> None:
     (one,) = trajectories(1.0)
-    assert [r for _, r in apply([one], [Errors()])] == ["errors: 1 mistakes, the first tool_error"]
+    assert [r for _, r in apply([one], [Errors()])] == ["errors: 1 mistake, the first tool_error"]
     assert [r for _, r in apply([one], [Errors(max=1)])] == [""]
     assert [r for _, r in apply([one], [Length(turns=1)])] == ["length: 2 turns are over 1"]
     assert [r for _, r in apply([one], [Length(tokens=6)])] == ["length: 7 tokens are over 6"]

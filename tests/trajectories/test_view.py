@@ -265,7 +265,7 @@ def test_an_episode_in_outline(store: Store) -> None:
     episode = store.episode(1)
     assert outline["nodes"]["parent"] == [n.parent for n in episode.nodes]
     assert outline["nodes"]["label"][1] == "get_order(O0, 0)"
-    assert outline["selections"] == [("good", episode.nodes[-1].id, "errors: 1 mistakes, the first tool_error")]
+    assert outline["selections"] == [("good", episode.nodes[-1].id, "errors: 1 mistake, the first tool_error")]
     assert [other[0] for other in outline["others"]] == []  # the other sample of this task is of another environment
     tree = content.outline(store, COUNT + 1)
     assert {p["name"] for p in tree["pairs"]} == {"default"}

@@ -282,7 +282,9 @@ class Metrics(transformers.TrainerCallback):  # type: ignore[misc]  # transforme
         self.logged, self.counted = now, tokens
         self.lines.append(line)
         if len(self.lines) % 10 == 0:
-            log.info("step %d of %d: loss %.4f, %d tokens/s", line["step"], state.max_steps, line["loss"], speed)
+            # Batches are made ahead: the last steps have none left to count.
+            shown = f", {speed:.0f} tokens/s" if speed >= 1 else ""
+            log.info("step %d of %d: loss %.4f%s", line["step"], state.max_steps, line["loss"], shown)
         with self.file.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
 

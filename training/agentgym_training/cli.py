@@ -90,7 +90,8 @@ def init(
     output.say(f"Making a nano policy from {len(dialogues)} trajectories of {run}.")
     made = init_model(dialogues, out, seed=seed, warmup_steps=warmup_steps)
     output.say(f"{made['parameters']:,.0f} parameters, {made['vocabulary']:.0f} tokens, copy loss {made['copy_loss']:.3f}: {out}")
-    output.next_steps(f"agentgym train sft {run} --model {out} --out runs/policy")
+    # The defaults of `train sft` are for pretrained models; they teach a fresh one nothing.
+    output.next_steps(f"agentgym train sft {run} --model {out} --out runs/policy --lr 3e-3 --epochs 5")
     output.result({"model": str(out), **made})
 
 

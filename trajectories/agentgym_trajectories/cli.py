@@ -35,6 +35,8 @@ _KEPT_PAIRS = """SELECT count(*), max(n), sum(margins) / sum(n), sum(confidences
     SELECT count(*) n, sum(margin) margins, sum(confidence) confidences FROM pairs JOIN episodes e ON e.id = chosen
     WHERE name = ? AND dropped = '' GROUP BY env, env_args, task)"""
 
+PAIR_RULES = ["step", "distinct", "cap"]
+
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run, as given to `agentgym collect --out`.")]
 PolicyOption = Annotated[str, typer.Option("--policy", help="oracle, random, DIRECTORY, vllm:..., openai:MODEL.")]
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation or test.")]
@@ -72,7 +74,23 @@ RolePolicyOption = Annotated[
     typer.Option("--role", metavar="ROLE=POLICY", help="A policy for a role of --program; others take --policy."),
 ]
 SelectionOption = Annotated[str | None, typer.Option("--selection", help="Only what this selection kept; default: everything.")]
-ByOption = Annotated[list[str] | None, typer.Option("--by", metavar="NAME[:KEY=VALUE,...]", help="In this order.")]
+SelectorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by",
+        metavar="NAME[:KEY=VALUE,...]",
+        help=f"Repeatable, in this order; default: reward:min=1. There are {', '.join(selecting.SELECTORS)}.",
+    ),
+]
+PairRuleOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by",
+        metavar="NAME[:KEY=VALUE,...]",
+        help=f"Repeatable, in this order; default: {', '.join(PAIR_RULES)}. Makers: {', '.join(pairing.MAKERS)}; "
+        f"filters: {', '.join(pairing.FILTERS)}.",
+    ),
+]
 
 
 def collect(
@@ -138,6 +156,10 @@ def collect(
     how = " and ".join(filter(None, (policy, search, program, hindsight and f"hindsight by {hindsight}")))
     output.say(f"Collecting {len(chosen)} tasks x {samples} of {env} ({split}) with {how} into {out}.")
     with Store(out, create=True) as store:
+        if others_there := store.others(env, version):
+            listed = [f"{n:,} episode{'s' * (n != 1)} of {where} by {who}" for n, where, who in others_there]
+            more = f" and those of {len(listed) - 3} others" if len(listed) > 3 else ""
+            output.say(f"{out} already holds {', '.join(listed[:3])}{more}; these are added beside them.")
         held = settings(sampler, seed, temperature, max_tokens, dialect) | ({"guided": True} if guided else {})
         store.hold_settings(env, arguments, version, held)
         began = time.perf_counter()
@@ -153,7 +175,8 @@ def collect(
         partial = len(store.missing(env, arguments, version)) if samples > 1 else 0
         why = store.commonest_failure(env, arguments, version) if progress.failed else ""
     seconds = round(time.perf_counter() - began, 2)
-    _tell(output, out, progress, totals, partial, why)
+    then = f"agentgym pairs {out}" if search else f"agentgym select {out} --by reward:min=1"
+    _tell(output, out, progress, totals, partial, why, then)
     output.result(_summary(out, progress, totals, partial) | {"seconds": seconds, "usage": msgspec.to_builtins(sampler.usage)})
     if progress.interrupted:
         raise typer.Exit(130)
@@ -181,7 +204,7 @@ def _environment(
     return "remote/Mcp-v0", env_args | given
 
 
-def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any], partial: int, why: str) -> None:
+def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any], partial: int, why: str, then: str) -> None:
     """What a collection came to, for people."""
     output.say(f"{progress.played} played, {progress.resumed} were there already, {progress.failed} failed.")
     if progress.rates:
@@ -202,7 +225,7 @@ def _tell(output: Output, out: Path, progress: Progress, totals: dict[str, Any],
     if progress.interrupted:
         output.say("Interrupted: what was played is kept, and the same command goes on from there.")
     elif totals["success"] is not None:
-        output.next_steps(f"agentgym select {out} --by reward:min=1")
+        output.next_steps(then)
 
 
 def _summary(out: Path, progress: Progress, totals: dict[str, Any], partial: int) -> dict[str, Any]:
@@ -218,7 +241,7 @@ def _summary(out: Path, progress: Progress, totals: dict[str, Any], partial: int
 
 def select(
     run: RunArgument,
-    by: ByOption = None,
+    by: SelectorOption = None,
     name: Annotated[str, typer.Option("--name", help="What the selection is called.")] = "default",
     json: JsonOption = False,
 ) -> None:
@@ -227,7 +250,7 @@ def select(
     Example: agentgym select runs/gold --by reward:min=1 --by errors:max=0 --by duplicates
     """
     output = Output(json)
-    specs = by or ["reward"]
+    specs = by or ["reward:min=1"]
     chosen = [selecting.parse(spec, selecting.SELECTORS) for spec in specs]
     output.say(f"Selecting from {run} by {', then '.join(specs)}.")
     with Store(run) as store:
@@ -241,7 +264,7 @@ def select(
 
 def pairs(
     run: RunArgument,
-    by: ByOption = None,
+    by: PairRuleOption = None,
     name: Annotated[str, typer.Option("--name", help="What the pairs are called.")] = "default",
     json: JsonOption = False,
 ) -> None:
@@ -250,7 +273,7 @@ def pairs(
     Example: agentgym pairs runs/trees --by step:theta=0.2,visits=2 --by distinct --by cap:pairs=8
     """
     output = Output(json)
-    specs = by or ["step", "distinct", "cap"]
+    specs = by or PAIR_RULES
     makers, filters = pairing.parse(specs)
     output.say(f"Making pairs of {run} by {', then '.join(specs)}.")
     with Store(run) as store:
@@ -274,7 +297,8 @@ def verdicts(output: Output, counts: list[tuple[str, int]], what: str) -> dict[s
     """Tell how many were kept and why the others were not; the same for programs."""
     reasons = dict(counts)
     kept, total = reasons.pop("", 0), sum(n for _, n in counts)
-    output.table(("dropped", "why"), [(str(n), reason) for reason, n in list(reasons.items())[:12]])
+    if reasons:
+        output.table(("dropped", "why"), [(str(n), reason) for reason, n in list(reasons.items())[:12]])
     output.say(f"Kept {kept} of {total} {what}.")
     return {"kept": kept, "of": total, "dropped": reasons}
 

@@ -100,7 +100,7 @@ class Store:
         lenient: Read text that is no UTF-8 with replacement characters: for looking at what is damaged, never for training.
 
     Raises:
-        UserError: there is no store, it is no store, or it was written by a newer version.
+        UserError: there is no store, it is no store, it cannot be made there, or it was written by a newer version.
     """
 
     def __init__(self, path: Path | str, *, create: bool = False, lenient: bool = False) -> None:
@@ -110,11 +110,17 @@ class Store:
         self.path = path if path.suffix == ".db" else path / FILE
         if not create and not self.path.is_file():
             raise UserError(f"there are no episodes at {path}: collect some with `agentgym collect --out {path}`")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{path} cannot be made ({error.strerror}): mend that, or choose another path") from error
         self._new = not self.path.exists()
         self._buffer: list[tuple[tuple[Any, ...], Counter[str]]] = []  # rows, and the agent's mistakes
         self._toolsets: dict[int, tuple[object, int]] = {}
-        self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+        try:
+            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+        except sqlite3.OperationalError as error:
+            raise UserError(f"{self.path} cannot be opened ({error}): choose another path, or mend the permissions") from error
         if lenient:
             self._db.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
         try:
@@ -233,6 +239,12 @@ class Store:
         """Why most attempts failed, in one line; empty where none did."""
         query = f"SELECT kind, message FROM failures WHERE {_POLICY} GROUP BY 1, 2 ORDER BY count(*) DESC, max(id) DESC LIMIT 1"
         return " ".join(f"{kind}: {message}" for kind, message in self.query(query, env, _args(env_args), version))
+
+    def others(self, env: str, version: str) -> list[tuple[Any, ...]]:
+        """How many episodes there are of each other environment and policy, with their names; the most first."""
+        query = """SELECT count(*) n, env, version FROM episodes WHERE (env, version) <> (?, ?)
+                   GROUP BY env, version ORDER BY n DESC, env, version"""
+        return self.query(query, env, version)
 
     def missing(self, env: str, env_args: dict[str, Any], version: str) -> dict[str, set[int]]:
         """The partial groups: for each task, the sample indices that failed or came too late and have no episode."""

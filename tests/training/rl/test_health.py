@@ -91,6 +91,9 @@ def test_every_token_can_be_looked_at(train, nano_dir, tmp_path, method):
     assert " advantage  text" in shown.output
     made = CliRunner().invoke(build_app(), [*asked, "--html", str(tmp_path / "x.html"), "--json"])
     assert len(json.loads(made.stdout)["tokens"]) == (tmp_path / "x.html").read_text().count("<span")
-    for update, name, text in ((9, task, "there is no update 9"), (1, "train-x", "no sample 0 of task 'train-x'")):
+    for update, name, text in (
+        (9, task, "there is no update 9"),
+        (1, "train-x", f"no sample 0 of task 'train-x': its tasks are {task}"),
+    ):
         with pytest.raises(UserError, match=text):
             tokens_of(out, update, name, 0, words)

@@ -81,7 +81,10 @@ def tokens_of(out: Path, update: int, task: str, sample: int, tokenizer: Any) ->
             "SELECT id FROM episodes WHERE version = ? AND task = ? AND sample = ?", f"update-{update}", task, sample
         )
         if not found:
-            raise UserError(f"update {update} has no sample {sample} of task {task!r}: see `agentgym export {out / 'rollouts'}`")
+            first = "SELECT task FROM episodes WHERE version = ? GROUP BY task ORDER BY min(id) LIMIT 6"
+            rows = store.query(first, f"update-{update}")
+            some = ", ".join([name for (name,) in rows[:5]] + ["..."] * (len(rows) > 5))
+            raise UserError(f"update {update} has no sample {sample} of task {task!r}: its tasks are {some or 'none'}")
         episode = store.episode(found[0][0])
     seen = numbers(file, episode)
     return [token for node in episode.nodes for token in _of_node(node, seen.get(node.id), tokenizer)]

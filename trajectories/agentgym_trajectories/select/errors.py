@@ -19,4 +19,4 @@ class Errors(Selector[Trajectory]):
             if len(t.errors) <= self.max:
                 yield t
             else:
-                drop(t, f"{len(t.errors)} mistakes, the first {t.errors[0]}")
+                drop(t, f"{len(t.errors)} mistake{'s' * (len(t.errors) > 1)}, the first {t.errors[0]}")
