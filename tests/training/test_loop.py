@@ -89,7 +89,7 @@ def test_rounds_learn_from_what_the_rounds_before_made(tmp_path: Path) -> None:
     told = read(tmp_path)
     assert [line.success for line in told.lines[:3]] == [done["start"], *(r["success"] for r in done["rounds"])]
     assert told.tokens == sum(r["sampled_tokens"] for r in done["rounds"])
-    with pytest.raises(UserError, match=r"was made with another recipe or seed: stages.1.buffer was 2 and is 1"):
+    with pytest.raises(UserError, match=r"was made with another recipe or seed: rounds.buffer was 2 and is 1"):
         carry_out(tmp_path)
 
 

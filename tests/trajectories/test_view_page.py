@@ -159,6 +159,7 @@ def test_dark_and_light(page: Page, address: str) -> None:
     page.keyboard.press("d")
     assert page.evaluate(back) != light
     page.reload()
+    page.wait_for_selector("body[data-ready]")  # keys are heard from then on
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     page.keyboard.press("d")
     assert page.evaluate(back) == light
@@ -250,6 +251,7 @@ def test_a_tree_is_walked_and_its_pairs_are_compared(page: Page, address: str, f
     assert page.evaluate(f"{view} !== null")
     page.evaluate("document.querySelector('canvas').focus()")
     _walk_to(page, tree, best.leaf.id, chosen)
+    until(lambda: page.evaluate("document.querySelector('.side').dataset.action") == str(chosen))
     page.click(".pair:has-text('chosen') button >> nth=0")
     page.wait_for_selector(".pane.pinned .ending")
     page.wait_for_selector(".parting, .pane:not(.pinned) .ending")

@@ -301,6 +301,7 @@ ag.TreeView = class {
         p.dropped ? ag.badge("none", "dropped", p.dropped) : null,
         ag.button("side by side", "Chosen and rejected side by side", () => ag.both({ part: mine.part, id: p.chosen, leaf: p.chosen_leaf }, { part: mine.part, id: p.rejected, leaf: p.rejected_leaf })));
     };
+    this.side.dataset.action = i; // whose facts these are: keys may be ahead of them
     this.side.replaceChildren(
       ag.el("table", { class: "facts" }, fact("Q", n.visits[i] ? ag.real(n.value[i], 4) : "not visited"), fact("N", `${n.visits[i]} of ${this.tree.visits}`),
         ...(n.rank[i] === null ? [] : [fact("rank", ag.real(n.rank[i], 3))]), fact("reward", `${ag.real(n.reward[i])}, ${ag.real(this.tree.earned[i])} so far`),
