@@ -59,9 +59,7 @@ def check_env(env: str | Callable[..., Environment], *, tasks: int = 8, seed: in
         return make(env, **kwargs) if isinstance(env, str) else env(**kwargs)
 
     first = _run(an_instance_can_be_made, factory, tasks, seed)
-    if not first.ok:
-        return [first]
-    return [first, *(_run(check, factory, tasks, seed) for check in CHECKS)]
+    return [first, *(_run(check, factory, tasks, seed) for check in CHECKS)] if first.ok else [first]
 
 
 # ---- how a check is run -----------------------------------------------------------------------------------------------

@@ -57,14 +57,23 @@ def specs() -> dict[str, EnvSpec]:
 
 def needs(env_id: str) -> list[str]:
     """The arguments without which this environment cannot be made; none where it cannot even be imported."""
-    point = specs()[env_id].entry_point
+    spec = specs()[env_id]
     try:
-        creator = load_env_creator(point) if isinstance(point, str) else point
+        return _required(spec, _creator(spec))
     except ImportError:
         return []
-    parameters = inspect.signature(creator).parameters.values()  # type: ignore[arg-type]
+
+
+def _creator(spec: EnvSpec) -> Any:
+    """What makes the environment; raises an ImportError where that cannot be imported."""
+    return load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+
+
+def _required(spec: EnvSpec, creator: Any) -> list[str]:
+    """The arguments that have no value by default, nor by registration."""
+    parameters = inspect.signature(creator).parameters.values()
     named = (p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-    return [p.name for p in named if p.default is p.empty and p.name not in _specs[env_id].kwargs]
+    return [p.name for p in named if p.default is p.empty and p.name not in spec.kwargs]
 
 
 def make(env_id: str, **kwargs: Any) -> Environment:
@@ -80,14 +89,14 @@ def make(env_id: str, **kwargs: Any) -> Environment:
         raise UserError(f"there is no environment {env_id!r}: {hint}")
     spec = _specs[env_id]
     try:
-        creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+        creator = _creator(spec)
     except ImportError as error:
         raise UserError(f"{env_id} cannot be imported ({error}): install what it needs") from error
-    if wanted := [name for name in needs(env_id) if name not in kwargs]:
+    if wanted := [name for name in _required(spec, creator) if name not in kwargs]:
         raise UserError(f"{env_id} needs {', '.join(wanted)}: give each to make(), or as --env-arg NAME=VALUE")
     refused = "{} does not take these arguments ({}): see `agentgym env show {}`"
     try:
-        inspect.signature(creator).bind(**{**spec.kwargs, **kwargs})  # type: ignore[arg-type]
+        inspect.signature(creator).bind(**{**spec.kwargs, **kwargs})
     except TypeError as error:
         raise UserError(refused.format(env_id, error, env_id)) from error
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .stages import Rounds, Stage
-from .stages.base import Defaults
+from .stages.base import NO_POLICY, Defaults
 
 POLICIES = ("policy", "model")
 ORIGIN = {"selection": "select", "pairs": "pairs"}  # the stage that makes it
@@ -48,7 +48,7 @@ def _is_path(name: str) -> bool:
 
 def _told(what: str, name: str, there: Sequence[str]) -> str:
     if what in POLICIES and not there:
-        return "there is no policy yet: begin with a stage `warmup`, or give the recipe a `policy`"
+        return NO_POLICY
     known = ", ".join(there) or "none"
     if what in POLICIES:
         return f"there is no policy {name!r} by then: name one of {known}, or a model directory"

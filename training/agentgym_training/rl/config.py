@@ -16,6 +16,12 @@ from .objective import Objective
 LONGER = ("updates",)  # may change when a training goes on: with a constant learning rate more are as many at once
 
 
+def refuse_fewer(updates: int, done: int, out: Path) -> None:
+    """Raise a `UserError` if a training that goes on has had more updates than it is asked for."""
+    if done > updates:
+        raise UserError(f"the training in {out} has had {done} updates: ask for more, or choose another --out")
+
+
 @dataclass(frozen=True)
 class Stage:
     """What is asked from some update on: a curriculum is a few of these.

@@ -33,7 +33,7 @@ from agentgym_training.track import Tracker, checked
 from agentgym_trajectories.rollout import Memory, Rollout
 
 from .collect import CONCURRENCY, cycled
-from .config import LONGER
+from .config import LONGER, refuse_fewer
 from .rewards import outcomes
 from .turns import Reward, environment_reward
 from .update import whole
@@ -109,8 +109,7 @@ class Evolution:
         first = whole(self.model_dir.resolve(), self.out.resolve() / "base")
         states = sorted(self.out.glob(f"generation-*/{STATE}"), key=_number) if resume else []
         lines = json.loads(states[-1].read_text()) if states else []
-        if len(lines) > self.config.updates:
-            raise UserError(f"the training in {self.out} has had {len(lines)} updates: ask for more, or choose another --out")
+        refuse_fewer(self.config.updates, len(lines), self.out)
         tracker = Tracker(self.config.track, self.out, len(lines))
         self._open(states[-1].parent if states else first, first)
         for number in range(len(lines) + 1, self.config.updates + 1):

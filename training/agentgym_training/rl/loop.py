@@ -37,7 +37,7 @@ from agentgym_trajectories.tree import Episode
 
 from .batch import examples
 from .collect import CONCURRENCY, Batch, Collector
-from .config import LONGER, RL
+from .config import LONGER, RL, refuse_fewer
 from .health import alarms
 from .tokens import keep
 from .turns import Reward, environment_reward, turns_of
@@ -111,8 +111,7 @@ class Loop:
         same_training([self.env, self.env_args, str(self.model_dir.resolve()), judged], self.config, self.out, resume, LONGER)
         self.model_dir = whole(self.model_dir.resolve(), self.out.resolve() / "base")
         done, start = self._last() if resume else (0, self.model_dir)
-        if done > self.config.updates:
-            raise UserError(f"the training in {self.out} has had {done} updates: ask for more, or choose another --out")
+        refuse_fewer(self.config.updates, done, self.out)
         self.lines = self._log_until(done)
         tracker = Tracker(self.config.track, self.out, done)
         learner = Learner(self.model_dir, start, self.config)

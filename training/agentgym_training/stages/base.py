@@ -19,6 +19,7 @@ from agentgym_trajectories.store import FILE, Store
 
 CONCURRENCY = 64
 SAVE_STEPS = 50  # between checkpoints, from which a killed training goes on
+NO_POLICY = "there is no policy yet: begin with a stage `warmup`, or give the recipe a `policy`"
 RUN = "run"  # in braces: the run's folder
 RESERVED = ("first", "policy", "previous", "initial", "logged", RUN, "start", "validation", "round", "oracle", "random")
 T = TypeVar("T", bound=BaseModel)
@@ -142,7 +143,7 @@ class Context:
         if Path(name).is_dir():
             return Path(name)
         if not self.policies:
-            raise UserError("there is no policy yet: begin with a stage `warmup`, or give the recipe a `policy`")
+            raise UserError(NO_POLICY)
         raise UserError(f"there is no policy {name!r}: name one of {', '.join(self.policies)}, or a model directory")
 
     def fill(self, specs: Iterable[str]) -> list[str]:
