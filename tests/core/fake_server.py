@@ -59,7 +59,7 @@ class FakeServer:
         if fault in ("truncated", "reset"):
             return await self._break_off(request, fault)
         if fault in ("hang", "slow"):
-            await asyncio.sleep(2 if fault == "hang" else 0.05)
+            await asyncio.sleep(60 if fault == "hang" else 0.05)
         wrong = {"nojson": b"<html>", "notext": b'"\xff"', "shape": b'{"choices": []}'}
         return web.Response(body=wrong.get(fault) or msgspec.json.encode(self.answer(body)))
 
