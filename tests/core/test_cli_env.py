@@ -5,7 +5,6 @@ import os
 import site
 import subprocess
 import sys
-import time
 import venv
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -370,17 +369,15 @@ def test_version_and_no_arguments():
     assert "Usage: agentgym" in run().output
 
 
-def test_help_is_fast_and_imports_no_torch():
+def test_help_imports_no_torch():
     code = (
         "import sys, agentgym.cli.main as m\n"
         "try: m.build_app()(['--help'])\n"
         "except SystemExit: pass\n"
         "sys.exit(bool({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
     )
-    started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
     assert done.returncode == 0
-    assert time.perf_counter() - started < 5  # a busy machine; by itself it takes 0.3 s
 
 
 # ---- output --------------------------------------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ def test_output_flood_of_a_cell(sandbox: Sandbox) -> None:
 def test_endless_loop_and_sleep(brief: Sandbox, code: str) -> None:
     began = time.monotonic()
     assert python(brief, code).timed_out
-    assert time.monotonic() - began < BRIEF.seconds + 2
+    assert time.monotonic() - began < BRIEF.seconds + 20
     works(brief)
 
 
