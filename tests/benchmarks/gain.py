@@ -33,16 +33,15 @@ from agentgym_trajectories.store import Store
 KEYDOOR = (
     "env=games/KeyDoor-v0",
     "env_args={level: medium}",
-    "warmup.easier=[]",
-    "warmup.tasks=5000",
-    "warmup.copy_steps=400",
-    "warmup.sft.max_steps=900",
+    "warmup.easier=[{env_args: {level: easy}, tasks: 10000}]",
+    "warmup.sft.max_steps=2500",
 )
 ENVS: dict[str, tuple[str, ...]] = {"desk": (), "keydoor": KEYDOOR}
 METHODS = ("agent-q", "rft", "dpo")
 SIZE = ("rounds.validation=200", "eval.tasks=400")
+BRIEF = ("warmup.easier=[]", "warmup.tasks=8", "warmup.copy_steps=2", "warmup.sft.max_steps=2", "warmup.sft.batch_size=2")
 TINY = (
-    *("warmup.easier=[]", "warmup.tasks=8", "warmup.copy_steps=2", "warmup.sft.max_steps=2", "warmup.sft.batch_size=2"),
+    *BRIEF,
     *("rounds.times=1", "rounds.collect.tasks=2", "rounds.validation=2", "eval.tasks=2"),
     *("rounds.sft.max_steps=2", "rounds.sft.batch_size=2"),
 )

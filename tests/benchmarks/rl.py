@@ -3,11 +3,11 @@
 ``python -m tests.benchmarks.rl --json`` prints one line of JSON last: for each environment and method held-out success before and
 after (means over seeds), the gain in points, and `tokens_to_grpo`, the sampled tokens after which a method had GRPO's final success
 as a share of GRPO's own (None where it never had). ``rl.png`` in ``--out`` has all curves. Options: ``--env desk`` (or keydoor),
-``--methods grpo,gigpo,archer,trl``, ``--seeds 3``, ``--tiny``.
+``--methods grpo,gigpo,archer,trl``, ``--seeds 0,1,2``, ``--tiny``, ``--out DIR`` (give it again to go on).
 
-A checkpoint is made by supervised training in short pieces until it solves three in ten of its validation tasks. An update learns
-from 256 episodes and takes some 8 s on one core: half an hour for each training. TRL gets its episodes from our rollout engine,
-sampled from its own model, through `rollout_func`; its loss, optimizer and loop are its own.
+They begin where the rounds of `tests.benchmarks.gain` do: with a policy that was warmed up on easier tasks. An update learns from
+256 episodes and takes some 8 s on one core: half an hour for each training. TRL gets its episodes from our rollout engine, sampled
+from its own model, through `rollout_func`; its loss, optimizer and loop are its own.
 """
 
 import argparse
@@ -23,20 +23,15 @@ from typing import Any
 import numpy as np
 
 from agentgym.cli.output import Output
-from agentgym.sampling import oracle
-from agentgym.sampling.transformers import TransformersSampler, load, load_tokenizer
-from agentgym_training.nano import init_model
+from agentgym.sampling.transformers import TransformersSampler, load
+from agentgym_training.recipe import load_recipe
 from agentgym_training.rl.config import RL
 from agentgym_training.rl.loop import CONCURRENCY, Loop, held_out
-from agentgym_training.rows import training_rows
-from agentgym_training.sft import Sft, train_sft
-from agentgym_trajectories.cli import choose_tasks, play_all
+from agentgym_training.run import run_recipe
+from agentgym_trajectories.cli import choose_tasks
 from agentgym_trajectories.rollout import Memory, Rollout
+from tests.benchmarks.gain import BRIEF, ENVS
 
-ENVS: dict[str, tuple[str, dict[str, Any]]] = {
-    "desk": ("desk/Orders-v0", {"level": "hard"}),
-    "keydoor": ("games/KeyDoor-v0", {"level": "medium"}),
-}
 METHODS = ("grpo", "gigpo", "archer", "trl")
 DEMONSTRATED = 900_000_000  # the first task of the oracle's; reinforcement learning begins far below
 Curve = list[tuple[int, float]]  # sampled tokens, held-out success
@@ -46,11 +41,7 @@ Curve = list[tuple[int, float]]  # sampled tokens, held-out success
 class Size:
     """How much is done."""
 
-    gold: int = 4000
-    copy_steps: int = 600
-    sft_steps: int = 100  # of each piece
-    pieces: int = 15
-    enough: float = 0.3
+    warmup: tuple[str, ...] = ()  # what is changed in it
     updates: int = 250
     tasks: int = 32
     samples: int = 8
@@ -61,26 +52,15 @@ class Size:
     max_tokens: int = 64
 
 
-TINY = Size(gold=40, copy_steps=2, sft_steps=2, pieces=1, updates=2, tasks=2, samples=2, steps=1, every=1, held=4, max_tokens=8)
+TINY = Size(BRIEF, updates=2, tasks=2, samples=2, steps=1, every=1, held=4, max_tokens=8)
 
 
-def checkpoint(env: str, env_args: dict[str, Any], out: Path, seed: int, size: Size, output: Output) -> tuple[Path, float]:
-    """A policy that is neither hopeless nor good, and its success on validation tasks."""
-    sink = Memory()
-    tasks = choose_tasks(env, env_args, "train", DEMONSTRATED + seed * size.gold, size.gold)
-    play_all(Rollout(env, env_args, seed=seed), tasks, oracle(), sink, output)
-    gold = [t for e in sink.episodes for t in e.trajectories() if t.success]
-    init_model([(t.messages, t.episode.tools) for t in gold], out / "base", seed=seed, warmup_steps=size.copy_steps)
-    rows, policy, success = training_rows(gold, load_tokenizer(out / "base")), out / "base", 0.0
-    for piece in range(size.pieces):
-        how = Sft(max_steps=size.sft_steps, lr=2e-3, schedule="constant_with_warmup", seed=1000 * seed + piece)
-        train_sft(policy, rows, out / f"sft-{piece}", how)
-        policy = out / f"sft-{piece}"
-        success = held_out(env, env_args, policy, size.held, size.max_tokens, output, "validation").success
-        output.say(f"After {(piece + 1) * size.sft_steps} steps of SFT {success:.1%} of validation tasks are solved.")
-        if success >= size.enough:
-            break
-    return policy, success
+def checkpoint(name: str, out: Path, seed: int, size: Size) -> tuple[str, dict[str, Any], Path]:
+    """An environment, and a policy that is neither hopeless nor good in it."""
+    alone = (f"start={DEMONSTRATED}", "rounds=null", "eval=null")
+    recipe = load_recipe("agent-q", (*ENVS[name], *alone, *size.warmup), seed)
+    made = run_recipe(recipe, out, Output(True))["stages"]["warmup"]
+    return recipe.env, recipe.env_args, out / made["policy"]
 
 
 def ours(method: str, env: str, env_args: dict[str, Any], start: Path, out: Path, seed: int, size: Size, output: Output) -> Curve:
@@ -93,7 +73,7 @@ def ours(method: str, env: str, env_args: dict[str, Any], start: Path, out: Path
         steps=size.steps,
         lr=size.lr,
         max_tokens=size.max_tokens,
-        save_every=size.updates,
+        save_every=size.every,
         seed=seed,
     )
 
@@ -102,7 +82,7 @@ def ours(method: str, env: str, env_args: dict[str, Any], start: Path, out: Path
         return {"held_out": held_out(env, env_args, directory, size.held, size.max_tokens, output).success} if due else {}
 
     loop = Loop(env, env_args, start, out, config, output, watch=watch)
-    loop.run()
+    loop.run(resume=True)
     return [(line["sampled_tokens"], line["held_out"]) for line in loop.lines if "held_out" in line]
 
 
@@ -193,17 +173,19 @@ def trl(env: str, env_args: dict[str, Any], start: Path, out: Path, seed: int, s
     return curve
 
 
-def compare(name: str, methods: list[str], seeds: int, out: Path, size: Size, output: Output) -> dict[str, Any]:
+def compare(name: str, methods: list[str], seeds: list[int], out: Path, size: Size, output: Output) -> dict[str, Any]:
     """All methods in one environment."""
-    env, env_args = ENVS[name]
     curves: dict[str, list[Curve]] = {m: [] for m in methods}
-    for seed in range(seeds):
-        start, _ = checkpoint(env, env_args, out / name / f"seed-{seed}", seed, size, output)
+    for seed in seeds:
+        env, env_args, start = checkpoint(name, out / name / f"seed-{seed}" / "start", seed, size)
         before = held_out(env, env_args, start, size.held, size.max_tokens, output).success
         for method in methods:
             train: Callable[..., Curve] = trl if method == "trl" else lambda *a, m=method: ours(m, *a)
             output.say(f"{name}, seed {seed}, {method}: from {before:.1%}.")
-            found = train(env, env_args, start, out / name / f"seed-{seed}" / method, seed, size, output)
+            folder = out / name / f"seed-{seed}" / method
+            if not (folder / "curve.json").exists():
+                (folder / "curve.json").write_text(json.dumps(train(env, env_args, start, folder, seed, size, output)))
+            found = json.loads((folder / "curve.json").read_text())
             curves[method].append([(0, before), *found])
             output.say(f"{name}, seed {seed}, {method}: {found[-1][1]:.1%} after {found[-1][0]:,} tokens.")
     return {m: summary(curves[m], curves.get("grpo")) for m in methods}
@@ -243,15 +225,16 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--env", choices=list(ENVS), action="append")
     parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     output, size = Output(given.json), TINY if given.tiny else Size()
     names = given.env or list(ENVS)
-    results = {n: compare(n, given.methods.split(","), given.seeds, given.out, size, output) for n in names}
+    methods, seeds = given.methods.split(","), [int(s) for s in given.seeds.split(",")]
+    results = {n: compare(n, methods, seeds, given.out, size, output) for n in names}
     plot(results, given.out / "rl.png")
-    for name, methods in results.items():
-        shown = [(m, f"{r['before']:.1%}", f"{r['after']:.1%}", str(r["tokens_to_grpo"])) for m, r in methods.items()]
+    for name, found in results.items():
+        shown = [(m, f"{r['before']:.1%}", f"{r['after']:.1%}", str(r["tokens_to_grpo"])) for m, r in found.items()]
         output.say(name)
         output.table(("method", "before", "after", "tokens to GRPO's final"), shown)
     print(json.dumps(results))
