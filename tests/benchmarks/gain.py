@@ -34,7 +34,8 @@ KEYDOOR = (
     "env=games/KeyDoor-v0",
     "env_args={level: medium}",
     "warmup.easier=[{env_args: {level: easy}, tasks: 10000}]",
-    "warmup.sft.max_steps=2500",
+    "warmup.tasks=1",
+    "warmup.sft.max_steps=4000",
 )
 ENVS: dict[str, tuple[str, ...]] = {"desk": (), "keydoor": KEYDOOR}
 METHODS = ("agent-q", "rft", "dpo")
