@@ -311,6 +311,22 @@ def test_a_list_of_tasks_is_not_lazy():
     assert failed["tasks are lazy and sliceable"] == "expected tasks('train') to be a Tasks, got list"
 
 
+def test_a_score_of_another_name_is_told():
+    class Misspelt(Environment):
+        """."""
+
+        tasks = Adder.tasks
+
+        def scores(self, answer):
+            return {"correct": 1.0}
+
+        def oracle(self):
+            return assistant("42")
+
+    failed = {c.name: c.detail for c in check_env(Misspelt, tasks=2) if not c.ok}
+    assert failed["the oracle solves every task"].endswith("ended without info['success']: it has no method `score`")
+
+
 def test_schemas_without_types_are_found():
     class Loose(Adder):
         """."""
