@@ -35,7 +35,7 @@ KEYDOOR = (
     "env_args={level: medium}",
     "warmup.easier=[{env_args: {level: easy}, tasks: 10000}]",
     "warmup.tasks=1",
-    "warmup.sft.max_steps=4000",
+    "warmup.sft.max_steps=3000",
 )
 ENVS: dict[str, tuple[str, ...]] = {"desk": (), "keydoor": KEYDOOR}
 METHODS = ("agent-q", "rft", "dpo")
