@@ -33,9 +33,11 @@ from agentgym_trajectories.store import Store
 KEYDOOR = (
     "env=games/KeyDoor-v0",
     "env_args={level: medium}",
-    "warmup.easier=[{env_args: {level: easy}, tasks: 10000}]",
-    "warmup.tasks=1",
-    "warmup.sft.max_steps=3000",
+    "warmup.easier=[]",
+    "warmup.tasks=5000",
+    "warmup.copy_steps=400",
+    "warmup.sft.max_steps=900",
+    "rounds.collect.tasks=2000",
 )
 ENVS: dict[str, tuple[str, ...]] = {"desk": (), "keydoor": KEYDOOR}
 METHODS = ("agent-q", "rft", "dpo")

@@ -5,8 +5,8 @@ after (means over seeds), the gain in points, and `tokens_to_grpo`, the sampled 
 as a share of GRPO's own (None where it never had). ``rl.png`` in ``--out`` has all curves. Options: ``--env desk`` (or keydoor),
 ``--methods grpo,gigpo,archer,trl``, ``--seeds 0,1,2``, ``--tiny``, ``--out DIR`` (give it again to go on).
 
-They begin where the rounds of `tests.benchmarks.gain` do: with a policy that was warmed up on easier tasks. An update learns from
-256 episodes and takes some 8 s on one core: half an hour for each training. TRL gets its episodes from our rollout engine, sampled
+They begin where the rounds of `tests.benchmarks.gain` do, with a policy that was warmed up until it solves a third of its tasks. An
+update learns from 256 episodes and takes 5 to 8 s on one core: most of an hour for each training. TRL gets its episodes from our rollout engine, sampled
 from its own model, through `rollout_func`; its loss, optimizer and loop are its own.
 """
 
@@ -42,7 +42,7 @@ class Size:
     """How much is done."""
 
     warmup: tuple[str, ...] = ()  # what is changed in it
-    updates: int = 250
+    updates: int = 500
     tasks: int = 32
     samples: int = 8
     steps: int = 4  # of the optimizer in each update
