@@ -6,8 +6,8 @@ as a share of GRPO's own (None where it never had). ``rl.png`` in ``--out`` has 
 ``--methods grpo,gigpo,archer,trl``, ``--seeds 0,1,2``, ``--tiny``, ``--out DIR`` (give it again to go on).
 
 They begin where the rounds of `tests.benchmarks.gain` do, with a policy that was warmed up until it solves a third of its tasks. An
-update learns from 256 episodes and takes 5 to 8 s on one core: most of an hour for each training. TRL gets its episodes from our rollout engine, sampled
-from its own model, through `rollout_func`; its loss, optimizer and loop are its own.
+update learns from 256 episodes and takes 5 to 8 s on one core: most of an hour for each training. TRL gets its episodes from our
+rollout engine, sampled from its own model, through `rollout_func`; its loss, optimizer and loop are its own.
 """
 
 import argparse
