@@ -80,6 +80,14 @@ def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
     return found
 
 
+def shows(page: Page, selector: str, text: str) -> None:
+    """Asserts that it comes to read so: what is not in sight yet has no text."""
+    end = time.monotonic() + 30
+    while (found := page.inner_text(selector)) != text and time.monotonic() < end:
+        time.sleep(0.02)
+    assert found == text
+
+
 def open_episode(page: Page, row: int, view: str = "conversation") -> None:
     page.evaluate(f"location.hash = '#e={row}&view={view}'")
     page.wait_for_selector(f".shows-{view}")
@@ -91,19 +99,19 @@ def open_episode(page: Page, row: int, view: str = "conversation") -> None:
 
 def test_the_list_is_read_with_keys(page: Page, address: str) -> None:
     ready(page, address)
-    assert page.inner_text(".told").startswith(f"{COUNT + 1} episodes")
+    until(lambda: page.inner_text(".told").startswith(f"{COUNT + 1} episodes"))
     assert 5 < page.locator(".row").count() < 60  # only what is in sight exists
     page.keyboard.press("j")
     page.wait_for_selector("h2:has-text('train-tree-0')")
     page.keyboard.press("j")
     page.wait_for_selector("h2:has-text('train-74')")
-    assert page.inner_text(".conversation .message.user") == f"USER\nCustomer {COUNT - 1}: Please look after my order."
+    shows(page, ".conversation .message.user", f"USER\nCustomer {COUNT - 1}: Please look after my order.")
     assert page.locator(".call[open]").count() == 0
     page.keyboard.press("e")
-    assert page.inner_text(".call[open] .argument >> nth=0") == f"order_id\nO{COUNT - 1}"
+    shows(page, ".call[open] .argument >> nth=0", f"order_id\nO{COUNT - 1}")
     page.keyboard.press("End")
     page.wait_for_selector("h2:has-text('train-0')")
-    assert page.locator(".row[aria-selected=true]").inner_text().splitlines()[:2] == ["✓", "train-0"]
+    until(lambda: page.locator(".row[aria-selected=true]").inner_text().splitlines()[:2] == ["✓", "train-0"])
     page.keyboard.press("4")
     page.wait_for_selector(".facts:has-text('desk/Orders-v0')")
     page.keyboard.press("?")
@@ -145,11 +153,11 @@ def test_filters_and_search(page: Page, address: str) -> None:
 def test_rewards_by_part_and_turn(page: Page, address: str) -> None:
     ready(page, address)
     open_episode(page, 1)
-    assert " ".join(page.inner_text(".sums summary").split()) == "Reward 1 solved 1 tidy 0.5"
+    until(lambda: " ".join(page.inner_text(".sums summary").split()) == "Reward 1 solved 1 tidy 0.5")
     page.click(".sums summary")
-    lines = [" ".join(line.split()) for line in page.inner_text(".rewards").splitlines()]
+    lines = [" ".join(line.split()) for line in until(lambda: page.inner_text(".rewards")).splitlines()]
     assert lines == ["turn solved tidy reward", "1 0", "2 0", "3 0", "4 1 0.5 1", "sum 1 0.5 1"]
-    assert page.inner_text(".message footer >> nth=0").split() == ["tool_error", "20", "tokens"]
+    until(lambda: page.inner_text(".message footer >> nth=0").split() == ["tool_error", "20", "tokens"])
 
 
 def test_dark_and_light(page: Page, address: str) -> None:
@@ -157,12 +165,12 @@ def test_dark_and_light(page: Page, address: str) -> None:
     back = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(back)
     page.keyboard.press("d")
-    assert page.evaluate(back) != light
+    until(lambda: page.evaluate(back) != light)
     page.reload()
     page.wait_for_selector("body[data-ready]")  # keys are heard from then on
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    until(lambda: page.evaluate("document.documentElement.dataset.theme") == "dark")
     page.keyboard.press("d")
-    assert page.evaluate(back) == light
+    until(lambda: page.evaluate(back) == light)
 
 
 # ---- tokens ----------------------------------------------------------------------------------------------------------------------
@@ -182,23 +190,23 @@ def test_tokens_are_coloured_by_what_is_known_of_them(page: Page, tmp_path: Path
     with served(tmp_path) as address:
         ready(page, address)
         open_episode(page, 1, "tokens")
-        assert page.locator(".tokens span").count() == 20 + 15 + 20
-        assert page.locator(".tokens .on").count() == 40
-        assert "ids are shown" in page.inner_text(".tokenview")
+        until(lambda: page.locator(".tokens span").count() == 20 + 15 + 20)
+        until(lambda: page.locator(".tokens .on").count() == 40)
+        until(lambda: "ids are shown" in page.inner_text(".tokenview"))
         shades = page.eval_on_selector_all(".tokens .on", "spans => spans.map(s => s.className)")
         expected = [round(float(a) * 9) for a in advantages]
         assert [int(s[4:] or 0) if s[3:4] == "u" else -int(s[4:] or 0) for s in shades] == expected
         page.hover(".tokens .on >> nth=0")
-        assert "advantage -1" in page.inner_text(".reader")
-        assert f"new {new[0]:.4f}" in page.inner_text(".reader")
+        until(lambda: "advantage -1" in page.inner_text(".reader"))
+        until(lambda: f"new {new[0]:.4f}" in page.inner_text(".reader"))
         page.click("text=Change")
         assert set(page.eval_on_selector_all(".tokens .on", "spans => spans.map(s => s.className)")) <= {"on u4", "on u5"}
         page.click("text=Mask")
         assert page.locator(".tokens .off[class*=u]").count() == 0
-        assert page.locator(".tokens .on[class*=u]").count() == 40
+        until(lambda: page.locator(".tokens .on[class*=u]").count() == 40)
         page.click("text=Logprob")
         worst = round(9 * max(-1, min(episode.nodes[1].logprobs) / 4))
-        assert page.locator(f".tokens .d{-worst}").count() > 0
+        until(lambda: page.locator(f".tokens .d{-worst}").count() > 0)
 
 
 def test_without_tokens_the_page_says_so(page: Page, tmp_path: Path) -> None:
@@ -210,7 +218,7 @@ def test_without_tokens_the_page_says_so(page: Page, tmp_path: Path) -> None:
     with served(tmp_path) as address:
         ready(page, address)
         open_episode(page, 1, "tokens")
-        assert "has no tokens" in page.inner_text(".body")
+        until(lambda: "has no tokens" in page.inner_text(".body"))
 
 
 # ---- trees -----------------------------------------------------------------------------------------------------------------------
@@ -226,9 +234,8 @@ def test_a_tree_is_walked_and_its_pairs_are_compared(page: Page, address: str, f
     canvas = "document.querySelector('canvas').dataset"
     until(lambda: page.evaluate(f"{canvas}.nodes") == "300")
     assert 0 < int(page.evaluate(f"{canvas}.drawn")) < 300  # what is out of sight is not drawn
-    assert f"{best.reward:.3f}".rstrip("0") in page.inner_text(
-        ".side .facts"
-    )  # it begins at the end of the path that earned most
+    earned = f"{best.reward:.3f}".rstrip("0")
+    until(lambda: earned in page.inner_text(".side .facts"))  # it begins at the end of the path that earned most
     page.focus("canvas")
     page.keyboard.press("ArrowLeft")
     above = tree.before(best.leaf)
@@ -236,14 +243,14 @@ def test_a_tree_is_walked_and_its_pairs_are_compared(page: Page, address: str, f
     until(lambda: f"{above.value:.4f}".rstrip("0") in page.inner_text(".side .facts"))
     page.keyboard.press(" ")
     below = sum(1 for t in [above] for n in tree.nodes if n.kind == "action" and _under(tree, n, t))
-    assert page.evaluate(f"{canvas}.nodes") == str(300 - below)
+    until(lambda: page.evaluate(f"{canvas}.nodes") == str(300 - below))
     page.keyboard.press("h")
-    assert page.evaluate(f"{canvas}.nodes") == "300"
+    until(lambda: page.evaluate(f"{canvas}.nodes") == "300")
     page.keyboard.press("f")
-    assert page.evaluate(f"{canvas}.drawn") == "300"
+    until(lambda: page.evaluate(f"{canvas}.drawn") == "300")
     page.keyboard.press("Enter")
     page.wait_for_selector(".shows-conversation .ending")
-    assert page.locator(".message.assistant").count() == len(best.actions)
+    until(lambda: page.locator(".message.assistant").count() == len(best.actions))
     chosen, rejected = pair.chosen.leaf.id, pair.rejected.leaf.id
     page.evaluate(f"location.hash = '#e={COUNT + 1}&view=tree&leaf={chosen}'")
     page.wait_for_selector("canvas")
@@ -299,15 +306,15 @@ def test_a_search_that_is_mostly_roll_outs_can_hide_them(page: Page, tmp_path: P
         canvas = "document.querySelector('canvas').dataset.nodes"
         until(lambda: page.evaluate(canvas) == "120")
         page.click("text=Hide roll-outs")
-        assert page.evaluate(canvas) == "4"
+        until(lambda: page.evaluate(canvas) == "4")
         page.click("text=Hide roll-outs")
-        assert page.evaluate(canvas) == "120"
+        until(lambda: page.evaluate(canvas) == "120")
         page.mouse.move(700, 400)
         page.mouse.wheel(0, -800)
         page.mouse.down()
         page.mouse.move(300, 300, steps=3)
         page.mouse.up()
-        assert page.evaluate(canvas) == "120"
+        until(lambda: page.evaluate(canvas) == "120")
 
 
 # ---- side by side, and live --------------------------------------------------------------------------------------------------------
@@ -341,7 +348,7 @@ def test_a_run_is_followed_while_it_is_made(page: Page, tmp_path: Path) -> None:
             store.add(played(number))
         store.flush()
         until(lambda: page.inner_text(".told").startswith("6 episodes"))
-        assert page.locator(".row[aria-selected=true]").inner_text().splitlines()[:2] == ["✓", "train-0"]
+        until(lambda: page.locator(".row[aria-selected=true]").inner_text().splitlines()[:2] == ["✓", "train-0"])
         with Store(tmp_path / "round-2", create=True) as second:
             second.add(played(7))
         until(lambda: page.locator("#bar option").count() == 2)
@@ -405,7 +412,7 @@ def test_markup_in_an_episode_is_only_text(page: Page, tmp_path: Path, exported:
         look_at_everything(page)
         text = page.evaluate("document.querySelector('.message.user .text').textContent")
         assert text == EVIL.replace("\x00", "\x00")
-        assert "<script>hacked=1</script>" in page.inner_text("h2 >> nth=0")
+        until(lambda: "<script>hacked=1</script>" in page.inner_text("h2 >> nth=0"))
 
 
 def test_ten_megabytes_hold_nothing_up(page: Page, tmp_path: Path) -> None:
@@ -446,12 +453,12 @@ def test_broken_text_harms_nobody(page: Page, tmp_path: Path) -> None:
     plain.close()
     with served(tmp_path) as address:
         ready(page, address)
-        assert "\ufffd task" in page.inner_text(".rows")
+        until(lambda: "\ufffd task" in page.inner_text(".rows"))
         open_episode(page, 1)
-        assert page.inner_text(".message.user .text") == "a\ufffd\ufffdz"
+        shows(page, ".message.user .text", "a\ufffd\ufffdz")
         page.evaluate("location.hash = '#e=2'")
         page.wait_for_selector("text=This record is damaged")
-        assert "<b>\ufffd" in page.inner_text(".text.raw")
+        until(lambda: "<b>\ufffd" in page.inner_text(".text.raw"))
         open_episode(page, 3)
 
 
@@ -487,9 +494,9 @@ def test_an_export_opens_from_a_disk_and_filters_as_the_server_does(page: Page, 
         assert (sifted["total"], sifted["tokens"]) == (found["total"], found["tokens"])
         assert sifted["reward"] == pytest.approx(found["reward"])
     open_episode(page, 5)
-    assert page.locator(".message").count() == 9
+    until(lambda: page.locator(".message").count() == 9)
     open_episode(page, 5, "tokens")
-    assert page.locator(".tokens span").count() == 4 * 20 + 3 * 15
+    until(lambda: page.locator(".tokens span").count() == 4 * 20 + 3 * 15)
     open_episode(page, COUNT + 1, "tree")
     until(lambda: page.evaluate("document.querySelector('canvas').dataset.nodes") == "300")
     page.fill("[name=text]", "customer 17:")
