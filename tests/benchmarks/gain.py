@@ -20,6 +20,7 @@ from typing import Any
 
 from agentgym.cli.output import Output
 from agentgym.sampling.transformers import TransformersSampler
+from agentgym_training.files import write_json
 from agentgym_training.recipe import Recipe, load_recipe
 from agentgym_training.run import run_recipe
 from agentgym_training.stages import Collect, Eval, Rounds, WarmUp
@@ -71,7 +72,7 @@ def carry_out(recipe: Recipe, changes: tuple[str, ...], out: Path, methods: list
         done[name] = run(load_recipe("agent-q", (*changes, *alone, *others[name]), recipe.seed), out / name)
     file = out / "inference.json"
     if not file.exists():
-        file.write_text(json.dumps(inference(recipe, collect, first, single, Output(True))))
+        write_json(file, inference(recipe, collect, first, single, Output(True)))
     return {"methods": done, "inference": json.loads(file.read_text())}
 
 

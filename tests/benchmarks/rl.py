@@ -5,7 +5,7 @@ after (means over seeds), the gain in points, and `tokens_to_grpo`, the sampled 
 as a share of GRPO's own (None where it never had). ``rl.png`` in ``--out`` has all curves. Options: ``--env desk`` (or keydoor),
 ``--methods grpo,gigpo,archer,trl``, ``--seeds 0,1,2``, ``--tiny``, ``--out DIR`` (give it again to go on).
 
-They begin where the rounds of `tests.benchmarks.gain` do, with a policy that was warmed up until it solves a third of its tasks. An
+They begin where the rounds of `tests.benchmarks.gain` do, with a policy that was warmed up to solve about a third of its tasks. An
 update learns from 256 episodes and takes 5 to 8 s on one core: most of an hour for each training. TRL gets its episodes from our
 rollout engine, sampled from its own model, through `rollout_func`; its loss, optimizer and loop are its own.
 """
@@ -24,6 +24,7 @@ import numpy as np
 
 from agentgym.cli.output import Output
 from agentgym.sampling.transformers import TransformersSampler, load
+from agentgym_training.files import write_json
 from agentgym_training.recipe import load_recipe
 from agentgym_training.rl.config import RL
 from agentgym_training.rl.loop import CONCURRENCY, Loop, held_out
@@ -184,7 +185,7 @@ def compare(name: str, methods: list[str], seeds: list[int], out: Path, size: Si
             output.say(f"{name}, seed {seed}, {method}: from {before:.1%}.")
             folder = out / name / f"seed-{seed}" / method
             if not (folder / "curve.json").exists():
-                (folder / "curve.json").write_text(json.dumps(train(env, env_args, start, folder, seed, size, output)))
+                write_json(folder / "curve.json", train(env, env_args, start, folder, seed, size, output))
             found = json.loads((folder / "curve.json").read_text())
             curves[method].append([(0, before), *found])
             output.say(f"{name}, seed {seed}, {method}: {found[-1][1]:.1%} after {found[-1][0]:,} tokens.")

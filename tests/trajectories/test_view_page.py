@@ -72,20 +72,12 @@ def address(folder: Path) -> Iterator[str]:
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
-    """What the condition comes to; the page's policy lets no strings be waited for."""
+    """What the condition comes to; the page's policy lets no strings be waited for, and what is not in sight yet has no text."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "it never came"
         time.sleep(0.02)
     return found
-
-
-def shows(page: Page, selector: str, text: str) -> None:
-    """Asserts that it comes to read so: what is not in sight yet has no text."""
-    end = time.monotonic() + 30
-    while (found := page.inner_text(selector)) != text and time.monotonic() < end:
-        time.sleep(0.02)
-    assert found == text
 
 
 def open_episode(page: Page, row: int, view: str = "conversation") -> None:
@@ -105,10 +97,10 @@ def test_the_list_is_read_with_keys(page: Page, address: str) -> None:
     page.wait_for_selector("h2:has-text('train-tree-0')")
     page.keyboard.press("j")
     page.wait_for_selector("h2:has-text('train-74')")
-    shows(page, ".conversation .message.user", f"USER\nCustomer {COUNT - 1}: Please look after my order.")
+    until(lambda: page.inner_text(".conversation .message.user") == f"USER\nCustomer {COUNT - 1}: Please look after my order.")
     assert page.locator(".call[open]").count() == 0
     page.keyboard.press("e")
-    shows(page, ".call[open] .argument >> nth=0", f"order_id\nO{COUNT - 1}")
+    until(lambda: page.inner_text(".call[open] .argument >> nth=0") == f"order_id\nO{COUNT - 1}")
     page.keyboard.press("End")
     page.wait_for_selector("h2:has-text('train-0')")
     until(lambda: page.locator(".row[aria-selected=true]").inner_text().splitlines()[:2] == ["✓", "train-0"])
@@ -455,7 +447,7 @@ def test_broken_text_harms_nobody(page: Page, tmp_path: Path) -> None:
         ready(page, address)
         until(lambda: "\ufffd task" in page.inner_text(".rows"))
         open_episode(page, 1)
-        shows(page, ".message.user .text", "a\ufffd\ufffdz")
+        until(lambda: page.inner_text(".message.user .text") == "a\ufffd\ufffdz")
         page.evaluate("location.hash = '#e=2'")
         page.wait_for_selector("text=This record is damaged")
         until(lambda: "<b>\ufffd" in page.inner_text(".text.raw"))
