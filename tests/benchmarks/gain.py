@@ -4,11 +4,12 @@
 and after for each seed, the mean gain in points and its standard deviation, and the sampled tokens; and under `inference` the share of test tasks that the
 first policy solves in one tree, and in as many independent attempts as cost the same tokens (the reward is the judge of both).
 
-- ``agent-q``: the shipped recipe;
+- ``agent-q``: the shipped recipe's rounds;
 - ``rft``: own successes among independent attempts, no pairs (rejection-sampling fine-tuning);
 - ``dpo``: the same, and DPO on pairs of whole trajectories.
 
-Options: ``--env desk`` (or keydoor), ``--seeds 0,1,2``, ``--methods agent-q,rft,dpo``, ``--out DIR`` (give it again to go on).
+All begin with a policy that has learnt from somebody in a hurry (`tests.benchmarks.hasty`). Options: ``--env desk`` (or keydoor),
+``--seeds 0,1,2``, ``--methods agent-q,rft,dpo``, ``--out DIR`` (give it again to go on).
 """
 
 import argparse
@@ -23,53 +24,45 @@ from agentgym.sampling.transformers import TransformersSampler
 from agentgym_training.files import write_json
 from agentgym_training.recipe import Recipe, load_recipe
 from agentgym_training.run import run_recipe
-from agentgym_training.stages import Collect, Eval, Rounds, WarmUp
+from agentgym_training.stages import Collect, Eval, Rounds
 from agentgym_training.stages.base import CONCURRENCY
 from agentgym_trajectories.cli import choose_tasks, play_all
 from agentgym_trajectories.episode import play as play_episode
 from agentgym_trajectories.players import LocalPlayers, Program
 from agentgym_trajectories.rollout import Memory, Rollout
 from agentgym_trajectories.store import Store
+from tests.benchmarks.hasty import BRIEF, STARTS
 
-KEYDOOR = (
-    "env=games/KeyDoor-v0",
-    "env_args={level: medium}",
-    "warmup.easier=[]",
-    "warmup.tasks=5000",
-    "warmup.copy_steps=400",
-    "warmup.sft.max_steps=900",
-    "rounds.collect.tasks=2000",
-)
-ENVS: dict[str, tuple[str, ...]] = {"desk": (), "keydoor": KEYDOOR}
 METHODS = ("agent-q", "rft", "dpo")
-SIZE = ("rounds.validation=200", "eval.tasks=400")
-BRIEF = ("warmup.easier=[]", "warmup.tasks=8", "warmup.copy_steps=2", "warmup.sft.max_steps=2", "warmup.sft.batch_size=2")
+ALL = (
+    *("warmup=null", "rounds.times=2", "rounds.validation=200", "eval.tasks=400"),
+    "rounds.preference.lr=2.0e-4",  # there is a habit to be broken
+)
 TINY = (
-    *BRIEF,
     *("rounds.times=1", "rounds.collect.tasks=2", "rounds.validation=2", "eval.tasks=2"),
     *("rounds.sft.max_steps=2", "rounds.sft.batch_size=2"),
 )
 
 
-def carry_out(recipe: Recipe, changes: tuple[str, ...], out: Path, methods: list[str]) -> dict[str, Any]:
-    """One seed: Agent Q first, whose warm-up and number of tokens the others take over."""
-    warmup, rounds, _ = recipe.stages
-    assert isinstance(warmup, WarmUp)
+def carry_out(name: str, seed: int, out: Path, methods: list[str], tiny: bool) -> dict[str, Any]:
+    """One seed: Agent Q first, whose number of tokens the others take over."""
+    first = STARTS[name].policy(out / "start", seed, BRIEF if tiny else ())
+    changes = (*STARTS[name].changes, *ALL, f"policy={first}", *(TINY if tiny else ()))
+    recipe = load_recipe("agent-q", changes, seed)
+    rounds = recipe.stages[0]
     assert isinstance(rounds, Rounds)
     (collect,) = (s for s in rounds.stages if isinstance(s, Collect))
     done = {"agent-q": run(recipe, out / "agent-q")}
-    first = out / "agent-q/warmup/policy"
+    total = sum(r["sampled_tokens"] for r in done["agent-q"]["rounds"])
     with Store(out / "agent-q/round-1") as store:
-        own = "FROM episodes WHERE version != 'oracle'"
-        total, single = store.query(f"SELECT sum(tokens), avg(tokens) FILTER (WHERE version NOT LIKE '%+%') {own}")[0]
-    alone = ("warmup=null", f"policy={first}", f"start={warmup.tasks}", "rounds.collect.search=null")
-    alone += (f"rounds.collect.samples={round(total / collect.tasks / single)}",)
+        ((single,),) = store.query("SELECT avg(tokens) FROM episodes WHERE version NOT LIKE '%+%'")
+    alone = ("rounds.collect.search=null", f"rounds.collect.samples={round(total / rounds.times / collect.tasks / single)}")
     others = {
         "rft": ("rounds.preference=null", "rounds.pairs=null"),
         "dpo": ('rounds.pairs.by=[outcome, distinct, "cap:pairs=4"]',),
     }
-    for name in (m for m in methods if m in others):
-        done[name] = run(load_recipe("agent-q", (*changes, *alone, *others[name]), recipe.seed), out / name)
+    for other in (m for m in methods if m in others):
+        done[other] = run(load_recipe("agent-q", (*changes, *alone, *others[other]), seed), out / other)
     file = out / "inference.json"
     if not file.exists():
         write_json(file, inference(recipe, collect, first, single, Output(True)))
@@ -125,7 +118,7 @@ def summary(seeds: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--env", choices=ENVS, action="append")
+    parser.add_argument("--env", choices=STARTS, action="append")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--out", type=Path)
@@ -133,12 +126,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     out = options.out or Path(tempfile.mkdtemp())
+    seeds, methods = [int(s) for s in options.seeds.split(",")], options.methods.split(",")
     found = {}
-    for env in options.env or ENVS:
-        changes = (*ENVS[env], *SIZE, *(TINY if options.tiny else ()))
-        recipes = [load_recipe("agent-q", changes, int(seed)) for seed in options.seeds.split(",")]
-        seeds = [carry_out(r, changes, out / env / f"seed-{r.seed}", options.methods.split(",")) for r in recipes]
-        found[env] = summary(seeds)
+    for env in options.env or STARTS:
+        found[env] = summary([carry_out(env, seed, out / env / f"seed-{seed}", methods, options.tiny) for seed in seeds])
     print(json.dumps(found, indent=None if options.json else 2))
 
 
