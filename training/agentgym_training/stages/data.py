@@ -32,14 +32,12 @@ class Searching(Strict):
         simulations: For each tree.
         width: Actions sampled for each state; None for the search's own number.
         critic: Whether the policy ranks its own actions; a nano policy cannot.
-        until: A tree ends as soon as a path has earned so much: the tokens go to more tasks. None for the search's own limit.
     """
 
     name: str = "agent-q"
     simulations: int = Field(16, ge=1)
     width: int | None = Field(None, ge=1)
     critic: bool = True
-    until: float | None = None
 
     @field_validator("name")
     @classmethod
@@ -51,8 +49,7 @@ class Searching(Strict):
     def build(self) -> Search:
         """The search."""
         named = search_named(self.name).with_simulations(self.simulations)
-        until = named.until if self.until is None else self.until
-        return replace(named, width=self.width or named.width, ranking=named.ranking if self.critic else None, until=until)
+        return replace(named, width=self.width or named.width, ranking=named.ranking if self.critic else None)
 
 
 class Collect(Acting):

@@ -61,7 +61,7 @@ class Search:
         merge: Whether near-duplicates among them become one.
         leaves: Simulations under way at once in one tree.
         budget: When it ends.
-        until: End as soon as a finished path has earned so much; None to go on.
+        until: End as soon as a finished path has earned so much; None to go on. For inference.
     """
 
     name: str = "mcts"
