@@ -64,7 +64,7 @@ def test_a_critic_that_knows_nothing_gives_returns(batch, nano_dir, tokens):
 @pytest.mark.parametrize("tokens", [False, True])
 def test_values_become_the_returns(batch, nano_dir, tokens):
     made, turns = batch
-    critic = make(ValueCritic, Ppo(tokens=tokens, lam=1.0, lr=1e-3, epochs=10, size=4), nano_dir)
+    critic = make(ValueCritic, Ppo(tokens=tokens, lam=1.0, rate=1, epochs=10, size=4), nano_dir)
     for number in range(8):
         _, measured = critic.judge(made, turns, number)
     assert measured["critic_explained"] > (0.8 if tokens else 0.5)  # nothing tells first turns of one task apart
@@ -73,7 +73,7 @@ def test_values_become_the_returns(batch, nano_dir, tokens):
 def test_archers_critic_learns_values_and_advantages(batch, nano_dir):
     """Of a fixed batch: Q of a last turn is its reward, V of a first turn the mean return, and advantages order the actions."""
     made, turns = batch
-    critic = make(TwinCritic, Archer(gamma=1.0, lr=2e-3, steps=50, size=6), nano_dir)
+    critic = make(TwinCritic, Archer(gamma=1.0, rate=2, steps=50, size=6), nano_dir)
     for number in range(3):
         advantages, measured = critic.judge(made, turns, number)
     ahead = credit.return_to_go(turns.reward, turns.parent, 1.0)
@@ -117,3 +117,9 @@ def test_methods_without_a_critic_have_none(nano_dir):
     critic = open_critic(nano_dir, QUICK.model_copy(update={"method": "archer"}), Accelerator())
     assert isinstance(critic, TwinCritic)
     assert isinstance(critic.net, Heads)
+
+
+def test_a_critic_learns_at_a_multiple_of_the_policys_rate(nano_dir):
+    """A policy of another size has another learning rate, and so has its critic."""
+    for kind, how in ((ValueCritic, Ppo(rate=3)), (TwinCritic, Archer(rate=3))):
+        assert make(kind, how, nano_dir).optimizer.param_groups[0]["lr"] == pytest.approx(3 * QUICK.lr)

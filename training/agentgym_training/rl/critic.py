@@ -89,7 +89,7 @@ class _Trained:
         self.pad = pad_id(tokenizer)
         net = Heads(share(model).base_model, count).eval().to(accelerator.device)
         self.net: Any = net
-        self.optimizer = torch.optim.AdamW(net.parameters(), lr=how.lr, betas=(0.9, 0.95), weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(net.parameters(), lr=how.rate * config.lr, betas=(0.9, 0.95), weight_decay=0.0)
 
     def state(self) -> dict[str, Any]:
         return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}

@@ -25,7 +25,7 @@ class Ppo:
         tokens: Whether tokens, and not turns, have values.
         gamma: Discount of a turn, or a token.
         lam: GAE's lambda.
-        lr: Learning rate.
+        rate: Its learning rate, in units of the policy's: what is learnt from nothing has further to go.
         epochs: How often it sees each sequence.
         size: Sequences in a step.
     """
@@ -33,7 +33,7 @@ class Ppo:
     tokens: bool = False
     gamma: float = 1.0
     lam: float = 0.95
-    lr: float = 1e-4
+    rate: float = 10.0
     epochs: int = 2
     size: int = 16
 
@@ -45,7 +45,7 @@ class Archer:
     Attributes:
         gamma: Discount of a turn.
         tau: How much of the network its slow copy takes over in each step.
-        lr: Learning rate.
+        rate: Its learning rate, in units of the policy's: what is learnt from nothing has further to go.
         steps: In each update.
         size: Episodes in a step.
         buffer: Updates whose episodes it learns from.
@@ -53,7 +53,7 @@ class Archer:
 
     gamma: float = 0.98
     tau: float = 0.1
-    lr: float = 1e-4
+    rate: float = 10.0
     steps: int = 40
     size: int = 32
     buffer: int = 8
