@@ -31,7 +31,7 @@ from agentgym_trajectories.cli import choose_tasks
 from agentgym_trajectories.rollout import Memory, Rollout
 from tests.benchmarks.hasty import BRIEF, STARTS
 
-METHODS = ("grpo", "gigpo", "archer", "trl")
+METHODS = {"grpo": "#2f7d5b", "gigpo": "#b5533c", "archer": "#3b5f8a", "trl": "#777777"}  # with their colours
 Curve = list[tuple[int, float]]  # sampled tokens, held-out success
 
 
@@ -209,10 +209,11 @@ def plot(results: dict[str, Any], to: Path) -> None:
 
     figure = _figure(5 * len(results), 4)
     for axes, (name, methods) in zip(np.atleast_1d(figure.subplots(1, len(results))), results.items(), strict=True):
-        for method, colour in zip(methods, ("#2f7d5b", "#b5533c", "#3b5f8a", "#777777"), strict=False):
-            for i, curve in enumerate(methods[method]["curves"]):
-                axes.plot(*zip(*curve, strict=True), color=colour, label=None if i else method)
-        axes.set(xlabel="sampled tokens", ylabel="held-out success", title=name, ylim=(0, 1))
+        for method, found in methods.items():
+            for i, curve in enumerate(found["curves"]):
+                tokens, success = zip(*curve, strict=True)
+                axes.plot(np.array(tokens) / 1000, success, color=METHODS[method], label=None if i else method)
+        axes.set(xlabel="sampled tokens, thousands", ylabel="held-out success", title=name, ylim=(0, 1))
         axes.legend(frameon=False)
     _save(figure, to)
 
