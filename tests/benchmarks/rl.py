@@ -186,16 +186,22 @@ def summary(curves: list[Curve], grpo: list[Curve] | None) -> dict[str, Any]:
     """Means over seeds; one seed that never got there leaves `tokens_to_grpo` open."""
     before, after = [c[0][1] for c in curves], [final(c) for c in curves]
     gains = [100 * (b - a) for a, b in zip(before, after, strict=True)]
-    shares = [tokens_until(c, final(g)) / tokens_until(g, final(g)) for c, g in zip(curves, grpo or [], strict=False)]
+    shares = [share(c, g) for c, g in zip(curves, grpo or [], strict=False)]
     ratio = float(np.mean(shares)) if shares and np.isfinite(shares).all() else None
     told = {"before": float(np.mean(before)), "after": float(np.mean(after)), "gain": float(np.mean(gains))}
-    by_seed = [round(share, 3) if np.isfinite(share) else None for share in shares]
+    by_seed = [round(s, 3) if np.isfinite(s) else None for s in shares]
     return told | {"gains": gains, "tokens_to_grpo": ratio, "tokens_to_grpo_by_seed": by_seed, "curves": curves}
 
 
 def final(curve: Curve) -> float:
     """Where it ends, the last one's luck aside."""
     return float(np.mean([success for _, success in curve[-3:]]))
+
+
+def share(curve: Curve, grpo: Curve) -> float:
+    """Of GRPO's tokens, until its final success; nobody catches up with a GRPO that learnt nothing."""
+    needed = tokens_until(grpo, final(grpo))
+    return tokens_until(curve, final(grpo)) / needed if needed else float("inf")
 
 
 def tokens_until(curve: Curve, success: float) -> float:
