@@ -40,7 +40,7 @@ class Sums(Environment):
         return {"correct": float(answer == str(self.task.data["sum"]))}
 
 
-agentgym.register("test/Sums-v0", Sums)
+agentgym.register("test/Adding-v0", Sums)
 
 
 @pytest.fixture(autouse=True)
@@ -250,7 +250,7 @@ def test_a_rollout_over_a_server_that_fails() -> None:
     async def go() -> None:
         async with FakeServer(add_next, programme) as server:
             sampler, sink = OpenAISampler("m", server.url), Memory()
-            plan = Rollout("test/Sums-v0", concurrency=16, attempts=20)
+            plan = Rollout("test/Adding-v0", concurrency=16, attempts=20)
             progress = await plan.run(Sums().tasks()[:40], sampler, sink)
             await sampler.close()
             assert (progress.played, progress.failed) == (40, 0)
@@ -283,7 +283,7 @@ def test_conversations_that_are_refused_do_not_end_a_rollout() -> None:
         programme = ["", "", "", "", *["400"] * 20]  # the first episode is played, the next twenty are refused
         async with FakeServer(add_next, programme) as server:
             sampler, sink = OpenAISampler("m", server.url), Memory()
-            progress = await Rollout("test/Sums-v0", concurrency=1, attempts=1).run(Sums().tasks()[:30], sampler, sink)
+            progress = await Rollout("test/Adding-v0", concurrency=1, attempts=1).run(Sums().tasks()[:30], sampler, sink)
             await sampler.close()
             assert (progress.played, progress.failed) == (10, 20)
 
@@ -295,7 +295,7 @@ def test_a_key_that_is_refused_stops_a_rollout() -> None:
         async with FakeServer(add_next, ["401"] * 100) as server:
             sampler = OpenAISampler("m", server.url, KEY)
             with pytest.raises(UserError, match="give the right API key"):
-                await Rollout("test/Sums-v0", concurrency=4).run(Sums().tasks()[:40], sampler, Memory())
+                await Rollout("test/Adding-v0", concurrency=4).run(Sums().tasks()[:40], sampler, Memory())
             assert len(server.bodies) <= 4
             await sampler.close()
 
