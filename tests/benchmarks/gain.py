@@ -1,8 +1,9 @@
 """Does search pay: Agent Q's rounds against the same rounds without trees, from one checkpoint, on as many sampled tokens.
 
 ``python -m tests.benchmarks.gain --json`` prints one line of JSON last: for each environment and method the held-out success before
-and after for each seed, the mean gain in points and its standard deviation, and the sampled tokens; and under `inference` the share of test tasks that the
-first policy solves in one tree, and in as many independent attempts as cost the same tokens (the reward is the judge of both).
+and after for each seed, the mean gain in points and its standard deviation, and the sampled tokens; and under `inference` the share
+of test tasks that the first policy solves in one tree, and in as many independent attempts as cost the same tokens (the reward is the
+judge of both).
 
 - ``agent-q``: the shipped recipe's rounds;
 - ``rft``: own successes among independent attempts, no pairs (rejection-sampling fine-tuning);

@@ -26,6 +26,11 @@ HURRY = 0.7  # how often the habit has its way
 DEMONSTRATED = 900_000_000  # the first task of the demonstrations; whoever goes on begins far below
 
 
+def hurries(task: str, place: str | int) -> bool:
+    """Whether the habit has its way there: the same each time that a task is played."""
+    return random.Random(f"{task}/{place}").random() < HURRY
+
+
 class HastyClerk(Orders):
     """Cancels an order, or sends it elsewhere, without having read it or asked whether that is allowed."""
 
@@ -35,7 +40,7 @@ class HastyClerk(Orders):
         self.hurried: dict[str, ToolCall] = {}
         for i, r in enumerate(self.requests):
             act = change(r) if r.kind in ("cancel", "address") else None
-            if act and random.Random(f"{task.id}/{r.order}").random() < HURRY:
+            if act and hurries(task.id, r.order):
                 self.hurried[r.order] = act
                 self.facts[i] = r.address or money(self.start.payments[r.order].paid)
         return prompt
@@ -65,7 +70,7 @@ class HastyExplorer(KeyDoor):
     def oracle(self) -> Message:
         """The oracle knows the way without the note; who learns from it, learns to guess."""
         known = self.state
-        if not self._room.keys and random.Random(f"{self.name}/{known.room}").random() < HURRY:
+        if not self._room.keys and hurries(self.name, known.room):
             self.state = replace(known, read=True)
         told = super().oracle()
         self.state = known
@@ -104,8 +109,8 @@ class Start:
 
     def policy(self, out: Path, seed: int, changes: tuple[str, ...] = ()) -> Path:
         """Make it, or find it made."""
-        alone = (f"env={self.hasty}", f"env_args={{level: {self.level}}}", f"start={DEMONSTRATED}", "rounds=null", "eval=null")
-        done = run_recipe(load_recipe("agent-q", (*alone, *self.warmup, *changes), seed), out, Output(True))
+        alone = (f"env={self.hasty}", f"start={DEMONSTRATED}", "rounds=null", "eval=null")
+        done = run_recipe(load_recipe("agent-q", (*self.changes, *alone, *self.warmup, *changes), seed), out, Output(True))
         return (out / done["stages"]["warmup"]["policy"]).resolve()
 
 

@@ -2,8 +2,9 @@
 
 ``python -m tests.benchmarks.rl --json`` prints one line of JSON last: for each environment and method held-out success before and
 after (means over seeds, the mean of the last three measurements being what is had after), the gain in points, and `tokens_to_grpo`,
-the sampled tokens after which a method first had GRPO's final success as a share of GRPO's own (None where a seed never had it). ``rl.png`` in ``--out`` has all curves. Options: ``--env desk`` (or keydoor),
-``--methods grpo,gigpo,archer,trl``, ``--seeds 0,1,2``, ``--tiny``, ``--out DIR`` (give it again to go on).
+the sampled tokens after which a method first had GRPO's final success as a share of GRPO's own (None where a seed never had it).
+``rl.png`` in ``--out`` has all curves. Options: ``--env desk`` (or keydoor), ``--methods grpo,gigpo,archer,trl``, ``--seeds 0,1,2``,
+``--tiny``, ``--out DIR`` (give it again to go on).
 
 They begin where `tests.benchmarks.gain` does, with a policy that has learnt from somebody in a hurry (`tests.benchmarks.hasty`) and
 solves a quarter to a third of its tasks. TRL gets its episodes from our rollout engine, sampled from its own model, through

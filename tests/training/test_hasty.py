@@ -1,13 +1,14 @@
 """The players from whom the benchmarks' policies learn a bad habit: they have it, and nothing else is wrong with them."""
 
 import asyncio
+import itertools
 
 from agentgym import Task
 from agentgym.sampling import oracle
 from agentgym_trajectories.cli import choose_tasks
 from agentgym_trajectories.rollout import Memory, Rollout
 from agentgym_trajectories.tree import Trajectory
-from tests.benchmarks.hasty import STARTS, HastyClerk, HastyExplorer
+from tests.benchmarks.hasty import STARTS, HastyClerk
 
 
 def played(env: str, name: str) -> list[tuple[Task, Trajectory]]:
@@ -37,11 +38,20 @@ def test_the_clerk_acts_without_reading_and_is_right_elsewhere() -> None:
     assert 15 <= hurried <= 45
 
 
+def looks(trajectory: Trajectory) -> tuple[int, int]:
+    """At notes: in rooms with a box, in others."""
+    pairs = itertools.pairwise(trajectory.messages)
+    seen = ["Keys:" in (before.content or "") for before, after in pairs for c in after.tool_calls or () if c.name == "look"]
+    return sum(seen), len(seen) - sum(seen)
+
+
 def test_the_explorer_passes_notes_by_where_there_is_no_box() -> None:
     hasty, careful = played("hasty/KeyDoor-v0", "keydoor"), played("games/KeyDoor-v0", "keydoor")
-    looks = [sum(c.startswith("look") for _, t in each for c in calls(t)) for each in (hasty, careful)]
-    assert 0.4 * looks[1] < looks[0] < 0.9 * looks[1]
-    for (task, own), (_, right) in zip(hasty, careful, strict=True):
+    read = [[looks(t) for _, t in each] for each in (hasty, careful)]
+    assert [box for box, _ in read[0]] == [box for box, _ in read[1]]
+    assert 0.1 < sum(other for _, other in read[0]) / sum(other for _, other in read[1]) < 0.5
+    total = [sum(map(sum, each)) for each in read]
+    assert 0.4 * total[1] < total[0] < 0.9 * total[1]
+    for (_, own), (_, right) in zip(hasty, careful, strict=True):
         assert own.success  # it knows the way, and whoever learns from it does not
         assert [c for c in calls(own) if not c.startswith("look")] == [c for c in calls(right) if not c.startswith("look")]
-        assert isinstance(HastyExplorer("medium").begin(task), str)
