@@ -168,6 +168,21 @@ def test_siblings_are_compared_with_each_other_alone(drawn, data):
             assert found[t] == pytest.approx(wanted, abs=1e-9)
 
 
-def test_the_lesser_of_two_critics():
-    found = credit.twin(np.array([[1.0, 5], [2, 3]]), np.array([[0.5, 0], [0.25, 4]]))
-    assert found.tolist() == [0.75, 3.0]
+@given(forest(columns=3), st.floats(0, 1), st.floats(0, 1))
+@settings(max_examples=200, deadline=None)
+def test_what_a_critic_did_not_foresee(drawn, gamma, lam):
+    """Of each action what came less what was expected, later surprises included, weakened by each choice between."""
+    parent, reward, q, v = drawn
+
+    def unforeseen(t):
+        return lam * (reward[t] + gamma * mean([v[c] + unforeseen(c) for c in children(parent, t)]) - q[t])
+
+    wanted = [q[t] - v[t] + unforeseen(t) for t in range(len(parent))]
+    assert credit.utterances(reward, q, v, parent, gamma, lam) == pytest.approx(wanted, abs=1e-9)
+
+
+def test_a_critic_is_believed_or_corrected():
+    """Two turns, a reward of 1 at the end; the critic sees 0.5 throughout, and a good last action."""
+    reward, q, v, parent = np.array([0.0, 1]), np.array([0.5, 0.9]), np.array([0.5, 0.5]), np.array([-1, 0])
+    assert credit.utterances(reward, q, v, parent, 1.0, 0.0) == pytest.approx([0, 0.4])
+    assert credit.utterances(reward, q, v, parent, 1.0, 1.0) == pytest.approx([0.1, 0.5])  # 1 - 0.5, less the 0.4 of the last

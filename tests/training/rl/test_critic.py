@@ -7,7 +7,7 @@ from accelerate import Accelerator
 
 from agentgym_training.rl import credit
 from agentgym_training.rl.batch import examples
-from agentgym_training.rl.critic import Heads, TwinCritic, ValueCritic, open_critic
+from agentgym_training.rl.critic import Heads, Place, TwinCritic, ValueCritic, open_critic
 from agentgym_training.rl.methods import Archer, Ppo
 from agentgym_training.rl.turns import turns_of
 
@@ -37,8 +37,8 @@ def test_values_are_read_before_the_action_and_q_at_its_end(batch, nano_dir):
     count = len(turns.sampled)
     first, last = np.zeros(count), np.zeros(count)
     first[turns.offsets], last[turns.offsets + turns.tokens - 1] = 1, 1
-    value = critic.before(Places(), made, first, slice(0, 1))[0]
-    action = critic.before(Places(), made, last, slice(0, 1), shift=0)[0]
+    one = slice(0, 1)
+    (value,), (action,) = critic.read(Places(), made, [Place(first, one, before=True), Place(last, one, before=False)])
     for x in made:
         for t in (t for t in range(len(turns.parent)) if turns.episode[t] == x.episode):
             start, end = turns.offsets[t], turns.offsets[t] + turns.tokens[t] - 1
@@ -77,10 +77,7 @@ def test_archers_critic_learns_values_and_advantages(batch, nano_dir):
     for number in range(3):
         advantages, measured = critic.judge(made, turns, number)
     ahead = credit.return_to_go(turns.reward, turns.parent, 1.0)
-    last = turns.offsets + turns.tokens - 1
-    marks = np.zeros(len(turns.sampled))
-    marks[last] = 1
-    q = critic.before(critic.net, made, marks, TwinCritic.Q, shift=0)[:, last]
+    q, _ = critic.values(critic.net, made, turns)
     final = turns.depth == 1
     assert np.abs(q[:, final] - turns.reward[final]).max() < 0.05
     assert np.corrcoef(advantages[turns.offsets][~final], ahead[~final])[0, 1] > 0.5

@@ -16,7 +16,7 @@ function               advantage                           normaliser           
 `by_state`             x - mean over the same state        none                                        GiGPO arXiv:2505.10978
 `siblings`             q - mean over the siblings          none                                        Tree-GRPO 2509.21240
 `gae`                  sum of (gamma lambda)^k delta       none                                        arXiv:1506.02438
-`twin`                 min Q - min V                       none                                        ArCHer 2402.19446
+`utterances`           Q - V + lambda (what came - Q)      none                                        ArCHer 2402.19446
 =====================  ==================================  ==========================================  ====================
 """
 
@@ -173,9 +173,25 @@ def siblings(values: Floats, visits: Floats, parent: Ints, root: Ints) -> Floats
     return np.where(known & ~only, q - mean, 0.0)
 
 
-def twin(q: Floats, v: Floats) -> Floats:
-    """ArCHer's advantage from two critics, the lesser of each pair, since the greater is often too great; (2, T) each to (T,)."""
-    return np.asarray(q.min(0) - v.min(0))
+def utterances(reward: Floats, q: Floats, v: Floats, parent: Ints, gamma: float, lam: float) -> Floats:
+    """Of a critic that values states and actions: its advantage, and a share of what it did not foresee.
+
+    A_t = Q_t - V_t + e_t with e_t = lam (r_t + gamma V_(t+1) - Q_t + gamma e_(t+1)). ArCHer's is lam = 0: the luck of the outcome
+    is not in it, nor what the critic cannot tell apart, be it a wrong digit. With lam = 1 the outcome is believed, less what the
+    critic says of later actions; Retrace (arXiv:1606.02647) weakens the same sum. Means at a branch, as in `gae`.
+
+    Args:
+        reward: (T,).
+        q: (T,), of each turn's action.
+        v: (T,), of the state in which it was chosen.
+        parent: (T,).
+        gamma: Discount.
+        lam: 0 trusts the critic, 1 the outcome.
+    """
+    ahead, unforeseen = next_mean(v, parent), _Ahead(parent)
+    for t in range(len(parent) - 1, -1, -1):
+        unforeseen.tell(t, lam * (reward[t] + gamma * ahead[t] - q[t] + gamma * unforeseen.mean(t)))
+    return np.asarray(q - v + unforeseen.values)
 
 
 class _Ahead:

@@ -8,6 +8,7 @@ all its turns. Advantages are standardised over the batch before the policy lear
 import copy
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ from agentgym_training.packing import Micro, packed, share
 from . import credit
 from .batch import Example
 from .config import RL
-from .credit import Floats
+from .credit import Floats, Ints
 from .methods import Archer, Ppo
 from .turns import Turns
 
@@ -79,6 +80,21 @@ class Heads(torch.nn.Module):
         return found
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a network is read.
+
+    Attributes:
+        wanted: (M,), above 0 for the tokens concerned.
+        column: Which of its numbers.
+        before: Whether at the position before the token, where it is not known yet, or at its own.
+    """
+
+    wanted: Floats
+    column: slice
+    before: bool
+
+
 class _Trained:
     """What both critics share: the network, its optimizer, and passes over sequences."""
 
@@ -107,41 +123,46 @@ class _Trained:
     def packed(self, examples: Sequence[Example]) -> Iterator[Micro]:
         return packed(self.net.body, examples, self.config.budget, self.pad, self.accelerator.device)
 
-    def before(self, net: Any, examples: Sequence[Example], wanted: Floats, column: slice, *, shift: int = 1) -> Floats:
-        """What `net` gives one position before each wanted token, (columns, M), 0 elsewhere; with a shift of 0, at the token."""
-        found = np.zeros((column.stop - column.start, len(wanted)))
+    def read(self, net: Any, examples: Sequence[Example], places: Sequence[Place]) -> list[Floats]:
+        """What `net` gives at each place, (columns, M), 0 elsewhere; one pass for all of them."""
+        found = [np.zeros((p.column.stop - p.column.start, len(p.wanted))) for p in places]
         with torch.no_grad(), self.accelerator.autocast():
             for micro in self.packed(examples):
-                mine = torch.from_numpy(wanted).to(micro.token.device)[micro.token] > 0
-                given = net(micro, (micro.before if shift else micro.at)[mine])[:, column]
-                found[:, micro.token[mine].cpu().numpy()] = given.T.double().cpu().numpy()
+                for one, (values, token) in zip(found, _given(net, micro, places), strict=True):
+                    one[:, token] = values.T.double().cpu().numpy()
         return found
 
-    def learn(self, examples: Sequence[Example], goals: Sequence[tuple[Floats, Floats, slice, int]]) -> float:
+    def learn(self, examples: Sequence[Example], goals: Sequence[tuple[Place, Floats]]) -> float:
         """One step on squared errors. Returns their mean.
 
         Args:
             examples: Sequences.
-            goals: Of each: (M,) which tokens have one, (columns, M) targets, the columns, and 1 to look one token before, else 0.
+            goals: Places, each with its targets, (columns, M).
         """
         device, total = self.accelerator.device, 0.0
-        chosen = np.concatenate([e.token for e in examples])
-        count = sum(float(wanted[chosen].sum()) for wanted, *_ in goals)
+        chosen, places = np.concatenate([e.token for e in examples]), [place for place, _ in goals]
+        count = sum(float(place.wanted[chosen].sum()) for place in places)
         for micro in self.packed(examples):
-            places = [torch.from_numpy(wanted).to(device)[micro.token] > 0 for wanted, *_ in goals]
-            at = [(micro.before if shift else micro.at)[p] for p, (*_, shift) in zip(places, goals, strict=True)]
-            with self.accelerator.autocast():
-                given = self.net(micro, torch.cat(at)).split([int(p.sum()) for p in places])
             loss = torch.zeros((), device=device)
-            for p, values, (_, targets, column, _) in zip(places, given, goals, strict=True):
-                target = torch.from_numpy(targets[:, micro.token[p].cpu().numpy()].T).float().to(device)
-                loss = loss + (values[:, column] - target).square().mean(1).sum() / count
+            with self.accelerator.autocast():
+                given = _given(self.net, micro, places)
+            for (values, token), (_, targets) in zip(given, goals, strict=True):
+                target = torch.from_numpy(targets[:, token].T).float().to(device)
+                loss = loss + (values - target).square().mean(1).sum() / count
             self.accelerator.backward(loss)
             total += float(loss.detach())
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), CLIP_NORM)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return total
+
+
+def _given(net: Any, micro: Micro, places: Sequence[Place]) -> Iterator[tuple[Tensor, Ints]]:
+    """Of each place what `net` gives, (m, columns), and the numbers of the m tokens that are here."""
+    mine = [torch.from_numpy(p.wanted).to(micro.token.device)[micro.token] > 0 for p in places]
+    at = [(micro.before if p.before else micro.at)[m] for p, m in zip(places, mine, strict=True)]
+    parts = net(micro, torch.cat(at)).split([len(a) for a in at])
+    return ((part[:, p.column], micro.token[m].cpu().numpy()) for p, m, part in zip(places, mine, parts, strict=True))
 
 
 class ValueCritic(_Trained):
@@ -161,9 +182,8 @@ class ValueCritic(_Trained):
     def judge(self, examples: Sequence[Example], turns: Turns, number: int) -> tuple[Floats, dict[str, float]]:
         """GAE with the values as they are; then learn the targets."""
         how, count = self.how, len(turns.sampled)
-        one = slice(0, 1)
-        wanted = np.ones(count) if how.tokens else _marked(turns.offsets, count)
-        values = self.before(self.net, examples, wanted, one)[0]
+        place = Place(np.ones(count) if how.tokens else _marked(turns.offsets, count), slice(0, 1), before=True)
+        values = self.read(self.net, examples, [place])[0][0]
         if how.tokens:
             advantages = credit.gae(turns.token_rewards, values, turns.token_parents, how.gamma, how.lam)
             targets = advantages + values
@@ -175,9 +195,9 @@ class ValueCritic(_Trained):
         for _ in range(how.epochs):
             drawn = rng.sample(list(examples), len(examples))
             for start in range(0, len(drawn), how.size):
-                losses.append(self.learn(drawn[start : start + how.size], [(wanted, targets[None], one, 1)]))
-        spread = float(np.var(targets[wanted > 0]))
-        explained = 1 - float(np.var((targets - values)[wanted > 0])) / spread if spread else 0.0
+                losses.append(self.learn(drawn[start : start + how.size], [(place, targets[None])]))
+        spread = float(np.var(targets[place.wanted > 0]))
+        explained = 1 - float(np.var((targets - values)[place.wanted > 0])) / spread if spread else 0.0
         return _standardised(advantages), {"critic_loss": losses[-1], "critic_explained": explained}
 
     def load(self, directory: Path) -> None:
@@ -192,6 +212,9 @@ class TwinCritic(_Trained):
 
     Departures: V is learnt on the actions in the buffer and the policy on those of the batch, where the authors' code samples new
     actions for both. The buffer is short, so its actions are nearly the policy's own, and no tokens are sampled for the critic.
+    Advantages are the slow copy's, which is less noisy, the mean of both critics, since nothing is maximised over that could be
+    overestimated, and corrected by a share of what came (`credit.utterances`): a critic that does not see a slip of the pen lets
+    the policy unlearn how to copy.
 
     Args:
         how: Its numbers.
@@ -200,36 +223,35 @@ class TwinCritic(_Trained):
         accelerator: Of the training.
     """
 
-    Q, V = slice(0, 2), slice(2, 4)
-
     def __init__(self, how: Archer, model_dir: Path, config: RL, accelerator: Accelerator) -> None:
         super().__init__(how, 4, model_dir, config, accelerator)
         self.how, self.slow = how, copy.deepcopy(self.net).requires_grad_(False)
         self.buffer: list[tuple[list[Example], Turns]] = []
 
     def judge(self, examples: Sequence[Example], turns: Turns, number: int) -> tuple[Floats, dict[str, float]]:
-        """Learn from the buffer, this batch included; then min Q - min V of this batch."""
+        """Learn from the buffer, this batch included; then judge this batch."""
         self.buffer = [*self.buffer, (list(examples), turns)][-self.how.buffer :]
         rng = random.Random(f"{self.config.seed}/{number}/critic")
         losses = [self._step(*rng.choice(self.buffer), rng) for _ in range(self.how.steps)]
-        first, last = _places(turns)
-        q = self.before(self.net, examples, last, self.Q, shift=0)[:, turns.offsets + turns.tokens - 1]
-        v = self.before(self.net, examples, first, self.V)[:, turns.offsets]
-        advantages = turns.per_token(credit.twin(q, v))
-        return _standardised(advantages), {"critic_loss": float(np.mean(losses[-10:])), "critic_value": float(v.mean())}
+        q, v = (found.mean(0) for found in self.values(self.slow, examples, turns))
+        advantages = credit.utterances(turns.reward, q, v, turns.parent, self.how.gamma, self.how.lam)
+        measured = {"critic_loss": float(np.mean(losses[-10:])), "critic_value": float(v.mean())}
+        return _standardised(turns.per_token(advantages)), measured
+
+    def values(self, net: Any, examples: Sequence[Example], turns: Turns) -> tuple[Floats, Floats]:
+        """Both Q of each action and both V of the state before it, (2, T) each; 0 for turns that are not in `examples`."""
+        q, v = self.read(net, examples, _places(turns))
+        return q[:, turns.offsets + turns.tokens - 1], v[:, turns.offsets]
 
     def _step(self, examples: list[Example], turns: Turns, rng: random.Random) -> float:
         """Learn from some episodes of a batch."""
         episodes = sorted({e.episode for e in examples})
         mine = set(rng.sample(episodes, min(self.how.size, len(episodes))))
         chosen = [e for e in examples if e.episode in mine]
-        first, last = _places(turns)
-        value = self.before(self.slow, chosen, first, self.V)[:, turns.offsets]
-        action = self.before(self.slow, chosen, last, self.Q, shift=0)[:, turns.offsets + turns.tokens - 1]
-        ahead = np.stack([credit.next_mean(v, turns.parent) for v in value])
-        goal = turns.reward + self.how.gamma * ahead  # (2, T)
-        goals = [(last, np.repeat(goal, turns.tokens, 1), self.Q, 0), (first, np.repeat(action, turns.tokens, 1), self.V, 1)]
-        loss = self.learn(chosen, goals)
+        action, state = self.values(self.slow, chosen, turns)
+        ahead = np.stack([credit.next_mean(v, turns.parent) for v in state])
+        goals = turns.reward + self.how.gamma * ahead, action  # of Q and of V, (2, T) each
+        loss = self.learn(chosen, [(p, np.repeat(g, turns.tokens, 1)) for p, g in zip(_places(turns), goals, strict=True)])
         with torch.no_grad():
             for slow, fast in zip(self.slow.parameters(), self.net.parameters(), strict=True):
                 slow.lerp_(fast, self.how.tau)
@@ -246,16 +268,17 @@ class TwinCritic(_Trained):
         self.buffer = state["buffer"]
 
 
-def _marked(places: credit.Ints, count: int) -> Floats:
+def _marked(places: Ints, count: int) -> Floats:
     marks = np.zeros(count)
     marks[places] = 1.0
     return marks
 
 
-def _places(turns: Turns) -> tuple[Floats, Floats]:
-    """Which tokens are the first, and which the last, of their turns; (M,) each."""
+def _places(turns: Turns) -> tuple[Place, Place]:
+    """Where the twins' Q are read, at the last tokens of turns, and their V, before the first ones."""
     count = len(turns.sampled)
-    return _marked(turns.offsets, count), _marked(turns.offsets + turns.tokens - 1, count)
+    last, first = _marked(turns.offsets + turns.tokens - 1, count), _marked(turns.offsets, count)
+    return Place(last, slice(0, 2), before=False), Place(first, slice(2, 4), before=True)
 
 
 def _standardised(advantages: Floats) -> Floats:

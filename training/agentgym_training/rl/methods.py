@@ -44,6 +44,7 @@ class Archer:
 
     Attributes:
         gamma: Discount of a turn.
+        lam: How much of what the critic did not foresee counts; the paper's 0 counts nothing (see `credit.utterances`).
         tau: How much of the network its slow copy takes over in each step.
         rate: Its learning rate, in units of the policy's: what is learnt from nothing has further to go.
         steps: In each update.
@@ -51,7 +52,8 @@ class Archer:
         buffer: Updates whose episodes it learns from.
     """
 
-    gamma: float = 0.98
+    gamma: float = 1.0
+    lam: float = 0.5
     tau: float = 0.1
     rate: float = 10.0
     steps: int = 40
