@@ -53,9 +53,9 @@ class Archer:
     """
 
     gamma: float = 1.0
-    lam: float = 0.5
+    lam: float = 0.7
     tau: float = 0.1
-    rate: float = 10.0
+    rate: float = 20.0
     steps: int = 40
     size: int = 32
     buffer: int = 8
