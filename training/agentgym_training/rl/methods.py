@@ -53,12 +53,12 @@ class Archer:
     """
 
     gamma: float = 1.0
-    lam: float = 0.7
+    lam: float = 0.9
     tau: float = 0.1
     rate: float = 20.0
-    steps: int = 40
-    size: int = 32
-    buffer: int = 8
+    steps: int = 30
+    size: int = 16
+    buffer: int = 16
 
 
 @dataclass(frozen=True)
