@@ -44,7 +44,7 @@ class Size:
 
     warmup: tuple[str, ...] = ()  # what is changed in it
     updates: int = 48
-    tasks: int = 4  # with 16, all methods need three times the tokens, and as many updates
+    tasks: int = 4  # with 16, GRPO needs two to three times the tokens
     samples: int = 8
     steps: int = 2  # of the optimizer in each update
     lr: float = 2e-4
