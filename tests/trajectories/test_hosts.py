@@ -303,7 +303,7 @@ from agentgym_trajectories.rollout import Memory, Rollout
 crash_env.register()
 tasks = crash_env.Waiting().tasks()[:500]
 sink = Memory()
-plan = Rollout("test/" + sys.argv[1], {"delay": 0.1}, samples=20, concurrency=10_000)
+plan = Rollout("test/" + sys.argv[1], {"delay": 2.0}, samples=20, concurrency=10_000)
 progress = asyncio.run(plan.run(tasks, oracle(), sink))
 assert progress.played == 10_000, progress
 with open("/proc/self/status") as status:  # of this program alone: `ru_maxrss` begins with that of the process that started it
