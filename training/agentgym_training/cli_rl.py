@@ -22,6 +22,9 @@ TasksOption = Annotated[int, typer.Option("--tasks", min=1, help="New tasks of e
 SamplesOption = Annotated[int, typer.Option("--samples", min=1, help="Episodes of each task.")]
 StepsOption = Annotated[int, typer.Option("--steps", min=1, help="Steps of the optimizer in each update.")]
 StalenessOption = Annotated[int, typer.Option("--staleness", min=0, help="Updates that episodes may be late.")]
+ReplayOption = Annotated[
+    int | None, typer.Option("--replay", min=1, help="Updates that learn from a batch; default: the method's.")
+]
 RefillOption = Annotated[int, typer.Option("--refill", min=0, help="Tries to replace groups that are alike.")]
 KlOption = Annotated[float | None, typer.Option("--kl", min=0.0, help="Of the distance from a reference; default: the method's.")]
 EntropyOption = Annotated[float | None, typer.Option("--entropy", min=0.0, help="Of the entropy; default: the method's.")]
@@ -56,6 +59,7 @@ def rl(
     samples: SamplesOption = 8,
     steps: StepsOption = 1,
     staleness: StalenessOption = 0,
+    replay: ReplayOption = None,
     refill: RefillOption = 0,
     lr: LrOption = 1e-5,
     kl: KlOption = None,

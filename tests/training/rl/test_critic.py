@@ -82,21 +82,39 @@ def test_archers_critic_learns_values_and_advantages(batch, nano_dir):
     assert np.abs(q[:, final] - turns.reward[final]).max() < 0.05
     assert np.corrcoef(advantages[turns.offsets][~final], ahead[~final])[0, 1] > 0.5
     assert measured["critic_loss"] < 0.01
-    assert len(critic.buffer) == 3
 
 
-def test_old_batches_leave_the_buffer(batch, nano_dir, tmp_path):
+def test_archers_critic_goes_on_from_what_it_wrote(batch, nano_dir, tmp_path):
     made, turns = batch
-    critic = make(TwinCritic, Archer(steps=1, buffer=2), nano_dir)
-    for number in range(3):
-        critic.judge(made, turns, number)
-    assert len(critic.buffer) == 2
+    critic, other = (make(TwinCritic, Archer(steps=2), nano_dir) for _ in range(2))
+    critic.judge(made, turns, 1)
     critic.save(tmp_path)
-    other = make(TwinCritic, Archer(steps=1, buffer=2), nano_dir)
     other.load(tmp_path)
-    assert len(other.buffer) == 2
-    one, two = critic.judge(made, turns, 3), other.judge(made, turns, 3)
+    one, two = critic.judge(made, turns, 2), other.judge(made, turns, 2)
     assert np.array_equal(one[0], two[0])
+
+
+def test_what_all_attempts_at_a_task_share_is_no_advantage(batch, nano_dir):
+    """A critic that knows nothing: what is left is the outcome, less the mean of the same task's turns that are as deep."""
+    made, turns = batch
+    critic = make(TwinCritic, Archer(steps=1, lam=1.0), nano_dir)
+    critic.optimizer.param_groups[0]["lr"] = 0.0
+    advantages, _ = critic.judge(made, turns, 1)
+    ahead = credit.return_to_go(turns.reward, turns.parent, 1.0)
+    wanted = np.array([a - np.mean(ahead[turns.level == level]) for a, level in zip(ahead, turns.level, strict=True)])
+    assert np.bincount(turns.level).min() > 1
+    tokens = turns.per_token(wanted)
+    assert advantages == pytest.approx((tokens - tokens.mean()) / tokens.std(), abs=1e-6)
+
+
+def test_who_has_nobody_to_compare_with_keeps_the_critics_word(chains, nano_chat, nano_dir):
+    turns = turns_of(chains[:1])
+    critic = make(TwinCritic, Archer(steps=1, lam=1.0, gamma=0.5), nano_dir)
+    critic.optimizer.param_groups[0]["lr"] = 0.0
+    advantages, _ = critic.judge(examples(chains[:1], turns, nano_chat), turns, 1)
+    tokens = turns.per_token(credit.return_to_go(turns.reward, turns.parent, 0.5))
+    assert tokens.std() > 0
+    assert advantages == pytest.approx((tokens - tokens.mean()) / tokens.std(), abs=1e-6)
 
 
 def test_the_slow_copy_follows(batch, nano_dir):

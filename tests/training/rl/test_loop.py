@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,10 +99,10 @@ def test_a_run_that_breaks_anywhere_goes_on_as_if_nothing_had_happened(train, tm
         train(tmp_path / "broken", resume=True, seed=5)
 
 
-@pytest.mark.parametrize("method", ["ppo", "archer"])
-def test_critics_and_buffers_go_on_too(train, tmp_path, monkeypatch, method):
-    monkeypatch.setitem(METHODS, "archer", Method(None, critic=Archer(steps=4)))
-    train(tmp_path / "whole", method=method, steps=2)
+@pytest.mark.parametrize("changes", [{"method": "ppo"}, {"method": "archer"}, {"method": "grpo", "replay": 2}])
+def test_critics_and_remembered_batches_go_on_too(train, tmp_path, monkeypatch, changes):
+    monkeypatch.setitem(METHODS, "archer", replace(METHODS["archer"], critic=Archer(steps=4)))
+    train(tmp_path / "whole", **changes, steps=2)
     save, calls = Learner.save, []
 
     def breaking(*args):
@@ -112,14 +113,14 @@ def test_critics_and_buffers_go_on_too(train, tmp_path, monkeypatch, method):
 
     monkeypatch.setattr(Learner, "save", breaking)
     with pytest.raises(Failure, match="broken machine"):
-        train(tmp_path / "broken", method=method, steps=2)
-    train(tmp_path / "broken", method=method, steps=2, resume=True)
+        train(tmp_path / "broken", **changes, steps=2)
+    train(tmp_path / "broken", **changes, steps=2, resume=True)
     assert curve(tmp_path / "broken") == curve(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("method", ["grpo", "archer"])
 def test_a_training_can_be_made_longer(train, tmp_path, monkeypatch, method):
-    monkeypatch.setitem(METHODS, "archer", Method(None, critic=Archer(steps=4)))
+    monkeypatch.setitem(METHODS, "archer", replace(METHODS["archer"], critic=Archer(steps=4)))
     whole = train(tmp_path / "whole", method=method, updates=3)
     train(tmp_path / "longer", method=method, updates=2)
     assert train(tmp_path / "longer", method=method, updates=3, resume=True).result == whole.result

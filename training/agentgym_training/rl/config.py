@@ -50,8 +50,9 @@ class RL(BaseModel):
         tasks: New training tasks of each update.
         start: Number of the first of them.
         samples: Episodes of each task, the group (trees, with a method that searches).
-        steps: Of the optimizer in each update; the episodes are shared out among them.
+        steps: Of the optimizer in each update, for each batch that it learns from; the episodes are shared out among them.
         staleness: So many updates may happen between the beginning of an episode and the update that learns from it; 0 waits.
+        replay: In how many updates a batch is learnt from, its own and those after it; by default what the method says.
         refill: Groups whose episodes all earned the same are replaced by those of new tasks, at most so often.
         lr: Learning rate, constant.
         kl: Weight of the divergence from the reference; by default what the method says.
@@ -75,6 +76,7 @@ class RL(BaseModel):
     samples: int = Field(8, ge=1)
     steps: int = Field(1, ge=1)
     staleness: int = Field(0, ge=0)
+    replay: int | None = Field(None, ge=1)
     refill: int = Field(0, ge=0)
     lr: float = Field(1e-5, gt=0)
     kl: float | None = Field(None, ge=0)
@@ -113,6 +115,11 @@ class RL(BaseModel):
     def budget(self) -> int:
         """`pack`, or the default for the device."""
         return self.pack or BUDGET
+
+    @property
+    def batches(self) -> int:
+        """That an update learns from, once so many were played."""
+        return self.by.replay if self.replay is None else self.replay
 
     @property
     def by(self) -> Method:

@@ -210,11 +210,12 @@ class TwinCritic(_Trained):
 
     Q_i(s, a) is drawn to r + gamma V'_i(s') and V_i(s) to Q'_i(s, a); the primed ones are a slow copy of the network (Polyak).
 
-    Departures: V is learnt on the actions in the buffer and the policy on those of the batch, where the authors' code samples new
-    actions for both. The buffer is short, so its actions are nearly the policy's own, and no tokens are sampled for the critic.
-    Advantages are the slow copy's, which is less noisy, the mean of both critics, since nothing is maximised over that could be
-    overestimated, and corrected by a share of what came (`credit.utterances`): a critic that does not see a slip of the pen lets
-    the policy unlearn how to copy.
+    Departures: V is learnt on the actions that were played, and the policy too, where the authors' code samples new actions in
+    old states. Only a few batches are kept (`RL.replay`), so their actions are nearly the policy's own, and no tokens are sampled
+    for the critic. Advantages are the slow copy's, which is less noisy, the mean of both critics, since nothing is maximised over
+    that could be overestimated. A share of what came corrects them (`credit.utterances`), and what all attempts at a task have in
+    common after as many turns is taken off: a critic that errs about a task, or does not see a slip of the pen, lets the policy
+    unlearn how to copy.
 
     Args:
         how: Its numbers.
@@ -226,15 +227,15 @@ class TwinCritic(_Trained):
     def __init__(self, how: Archer, model_dir: Path, config: RL, accelerator: Accelerator) -> None:
         super().__init__(how, 4, model_dir, config, accelerator)
         self.how, self.slow = how, copy.deepcopy(self.net).requires_grad_(False)
-        self.buffer: list[tuple[list[Example], Turns]] = []
 
     def judge(self, examples: Sequence[Example], turns: Turns, number: int) -> tuple[Floats, dict[str, float]]:
-        """Learn from the buffer, this batch included; then judge this batch."""
-        self.buffer = [*self.buffer, (list(examples), turns)][-self.how.buffer :]
+        """Learn; then judge."""
         rng = random.Random(f"{self.config.seed}/{number}/critic")
-        losses = [self._step(*rng.choice(self.buffer), rng) for _ in range(self.how.steps)]
+        losses = [self._step(examples, turns, rng) for _ in range(self.how.steps)]
         q, v = (found.mean(0) for found in self.values(self.slow, examples, turns))
-        advantages = credit.utterances(turns.reward, q, v, turns.parent, self.how.gamma, self.how.lam)
+        found = credit.utterances(turns.reward, q, v, turns.parent, self.how.gamma, self.how.lam)
+        alone = np.bincount(turns.level)[turns.level] == 1
+        advantages = np.where(alone, found, credit.dr_grpo(found, turns.level))
         measured = {"critic_loss": float(np.mean(losses[-10:])), "critic_value": float(v.mean())}
         return _standardised(turns.per_token(advantages)), measured
 
@@ -243,8 +244,8 @@ class TwinCritic(_Trained):
         q, v = self.read(net, examples, _places(turns))
         return q[:, turns.offsets + turns.tokens - 1], v[:, turns.offsets]
 
-    def _step(self, examples: list[Example], turns: Turns, rng: random.Random) -> float:
-        """Learn from some episodes of a batch."""
+    def _step(self, examples: Sequence[Example], turns: Turns, rng: random.Random) -> float:
+        """Learn from some of the episodes."""
         episodes = sorted({e.episode for e in examples})
         mine = set(rng.sample(episodes, min(self.how.size, len(episodes))))
         chosen = [e for e in examples if e.episode in mine]
@@ -258,14 +259,12 @@ class TwinCritic(_Trained):
         return loss
 
     def state(self) -> dict[str, Any]:
-        """Weights, optimizer, the slow copy and the buffer."""
-        return super().state() | {"slow": self.slow.state_dict(), "buffer": self.buffer}
+        """Weights, optimizer and the slow copy."""
+        return super().state() | {"slow": self.slow.state_dict()}
 
     def load(self, directory: Path) -> None:
         """Go on from there."""
-        state = self.restore(directory)
-        self.slow.load_state_dict(state["slow"])
-        self.buffer = state["buffer"]
+        self.slow.load_state_dict(self.restore(directory)["slow"])
 
 
 def _marked(places: Ints, count: int) -> Floats:

@@ -57,7 +57,8 @@ def _ratio(lines: Sequence[Line], limits: Limits) -> str:
 def _drift(lines: Sequence[Line], limits: Limits) -> str:
     now, first = _last(lines, "drift"), _first(lines, "drift", limits)
     if now > limits.drift or (now > limits.drift / 10 and now > limits.rise * first):
-        return f"sampler and trainer are {now:.3g} nats a token apart, {first:.3g} at the beginning: lower --staleness, or --lr"
+        apart = f"sampler and trainer are {now:.3g} nats a token apart, {first:.3g} at the beginning"
+        return f"{apart}: lower --staleness, --replay or --lr"
     return ""
 
 

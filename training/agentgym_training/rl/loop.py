@@ -144,10 +144,9 @@ class Loop:
         if batch.kept:
             turns = turns_of(batch.kept, self.reward)
             sequences = examples(batch.kept, turns, learner.chat)
-            advantages, judged = learner.credit(sequences, turns, number)
-            measured, new = learner.update(sequences, advantages, turns.sampled, number)
+            measured, advantages, new = learner.learn(sequences, turns, number)
             keep(self.out / "tokens" / f"update-{number}.npz", batch.kept, turns, advantages, new)
-            line |= judged | measured
+            line |= measured
         return line | {"seconds_update": round(time.perf_counter() - began, 3)}
 
     def _describe(self, batch: Batch, number: int) -> dict[str, Any]:

@@ -49,7 +49,6 @@ class Archer:
         rate: Its learning rate, in units of the policy's: what is learnt from nothing has further to go.
         steps: In each update.
         size: Episodes in a step.
-        buffer: Updates whose episodes it learns from.
     """
 
     gamma: float = 1.0
@@ -58,7 +57,6 @@ class Archer:
     rate: float = 20.0
     steps: int = 30
     size: int = 16
-    buffer: int = 16
 
 
 @dataclass(frozen=True)
@@ -70,12 +68,14 @@ class Method:
         objective: What is minimised.
         search: Episodes are trees that this search grows; None for plain episodes.
         critic: Which critic gives credit.
+        replay: In how many updates a batch is learnt from, its own and those after it.
     """
 
     credit: Credit | None
     objective: Objective = field(default_factory=Objective)
     search: str | None = None
     critic: Ppo | Archer | None = None
+    replay: int = 1
 
 
 def grpo(turns: Turns) -> Floats:
@@ -107,7 +107,7 @@ class ReturnToGo:
     def __call__(self, turns: Turns) -> Floats:
         """(T,)."""
         ahead = credit.return_to_go(turns.reward, turns.parent, self.gamma)
-        return credit.dr_grpo(ahead, turns.group * (turns.depth.max(initial=0) + 1) + turns.depth)
+        return credit.dr_grpo(ahead, turns.level)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ METHODS: dict[str, Method] = {
     "gigpo": Method(GiGPO()),
     "ppo": Method(None, critic=Ppo()),
     "ppo-token": Method(None, critic=Ppo(tokens=True, lam=0.99)),
-    "archer": Method(None, critic=Archer()),
+    "archer": Method(None, Objective(kl=0.3), critic=Archer(), replay=3),
     "tree-grpo": Method(grpo, search="tree-grpo"),
     "tree": Method(tree, search="mcts"),
 }

@@ -62,6 +62,11 @@ class Turns:
         return credit.earned(np.ones(len(self.parent)), self.parent).astype(np.int64) - 1
 
     @cached_property
+    def level(self) -> Ints:
+        """(T,), equal for turns of the same task that are as deep."""
+        return np.asarray(self.group * (self.depth.max(initial=0) + 1) + self.depth)
+
+    @cached_property
     def token_parents(self) -> Ints:
         """(M,), the token before each: of a turn's first one, the last one of the turn before; -1 at the beginning."""
         before = np.arange(len(self.sampled)) - 1
@@ -83,6 +88,24 @@ class Turns:
     def per_token(self, values: Floats) -> Floats:
         """From (T,) to (M,)."""
         return np.repeat(values, self.tokens)
+
+    @staticmethod
+    def joined(parts: Sequence["Turns"]) -> "Turns":
+        """Those of several batches as one, in which groups, episodes and states stay apart; the first one's numbers stay."""
+
+        def shift(name: str, part: Turns) -> int:
+            if name in ("group", "episode", "state"):
+                return int(getattr(part, name).max(initial=-1)) + 1
+            return len(part.tokens) if name in ("parent", "leaf") else 0
+
+        def column(name: str) -> Any:
+            ahead = np.cumsum([0, *(shift(name, p) for p in parts[:-1])])
+            values = [getattr(p, name) for p in parts]
+            return np.concatenate(
+                [np.where(v < 0, v, v + n) for v, n in zip(values, ahead, strict=True)]
+            )  # -1 stays: no turn before
+
+        return Turns(**{name: column(name) for name in Turns.__dataclass_fields__})
 
 
 def environment_reward(trajectory: Trajectory) -> list[float]:

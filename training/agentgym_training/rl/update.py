@@ -28,6 +28,7 @@ from .batch import Example, logps_and_entropy
 from .config import RL
 from .credit import Floats
 from .critic import open_critic
+from .memory import Memory
 from .objective import Objective, divergence, importance, policy_loss, ratios, shares
 from .reference import soup
 from .turns import Turns
@@ -91,9 +92,28 @@ class Learner:
         if (start / OPTIMIZER).exists():
             self.optimizer.load_state_dict(torch.load(start / OPTIMIZER, map_location=self.accelerator.device))
 
-        self.critic = open_critic(model_dir, config, self.accelerator)
-        if self.critic is not None and start != model_dir:
-            self.critic.load(start)
+        self.critic, self.memory = open_critic(model_dir, config, self.accelerator), Memory(config.batches)
+        if start != model_dir:
+            self.memory.load(start)
+            if self.critic is not None:
+                self.critic.load(start)
+
+    def learn(self, examples: Sequence[Example], turns: Turns, number: int) -> tuple[dict[str, float], Floats, Floats]:
+        """Improve the policy by a batch, and by those before it that are remembered.
+
+        Args:
+            examples: Sequences that together hold M trained tokens.
+            turns: Of them.
+            number: Of the update; all that is drawn follows from it.
+
+        Returns:
+            What `credit` and `update` measured; then of the batch's tokens the advantages and the policy's logprobs, (M,) each.
+        """
+        all_examples, all_turns = self.memory.add(examples, turns)
+        advantages, judged = self.credit(all_examples, all_turns, number)
+        measured, new = self.update(all_examples, advantages, all_turns.sampled, number)
+        mine = slice(len(turns.sampled))
+        return judged | measured, advantages[mine], new[mine]
 
     def credit(self, examples: Sequence[Example], turns: Turns, number: int) -> tuple[Floats, dict[str, float]]:
         """The advantage of each trained token, (M,), and what a critic measured on the way."""
@@ -107,7 +127,7 @@ class Learner:
     def update(
         self, examples: Sequence[Example], advantages: Floats, sampled: Floats, number: int
     ) -> tuple[dict[str, float], Floats]:
-        """Improve the policy by one batch.
+        """Improve the policy by sequences whose advantages are known.
 
         Args:
             examples: Sequences that together hold M trained tokens.
@@ -122,7 +142,7 @@ class Learner:
         """
         device = self.accelerator.device
         streams = {k: torch.from_numpy(v).float().to(device) for k, v in (("advantages", advantages), ("sampled", sampled))}
-        if self.config.steps > 1:
+        if self.steps > 1:
             streams["old"] = self._logps(self.model, examples)
         if self.reference is not None:
             streams["reference"] = self._reference_logps(examples)
@@ -131,12 +151,17 @@ class Learner:
             measured.most("grad_norm", self._step(chosen, streams, measured, new))
         return measured.result(), new.double().cpu().numpy()
 
+    @property
+    def steps(self) -> int:
+        """Of the optimizer in an update."""
+        return self.config.steps * max(len(self.memory.batches), 1)
+
     def _parts(self, examples: Sequence[Example], number: int) -> Iterable[list[Example]]:
         """The sequences of each step of the optimizer; those of an episode stay together."""
         episodes = sorted({e.episode for e in examples})
         random.Random(f"{self.config.seed}/{number}").shuffle(episodes)
-        for part in range(self.config.steps):
-            mine = set(episodes[part :: self.config.steps])
+        for part in range(self.steps):
+            mine = set(episodes[part :: self.steps])
             if mine:
                 yield [e for e in examples if e.episode in mine]
 
@@ -214,6 +239,7 @@ class Learner:
     def save(self, directory: Path) -> None:
         """What is needed beside the policy to go on as if nothing had happened."""
         torch.save(self.optimizer.state_dict(), directory / OPTIMIZER)
+        self.memory.save(directory)
         if self.critic is not None:
             self.critic.save(directory)
 
