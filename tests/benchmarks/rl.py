@@ -5,8 +5,11 @@ after (means over seeds, the mean of the last three measurements being what is h
 the sampled tokens after which a method first had GRPO's final success as a share of GRPO's own (None where a seed never had it; it
 has it when the mean of three measurements in a row is as high). `tokens_to_most` is the same for nine tenths of GRPO's gain: the noise of
 a plateau does not decide it.
-``rl.png`` in ``--out`` has all curves. Options: ``--env desk`` (or keydoor), ``--methods grpo,gigpo,archer,trl``, ``--seeds 0,1,2``,
-``--tiny``, ``--out DIR`` (give it again to go on).
+``rl.png`` in ``--out`` has all curves. Options: ``--env desk`` (or keydoor), ``--methods grpo,gigpo,archer,grpo-replay,trl``,
+``--seeds 0,1,2``, ``--tiny``, ``--out DIR`` (give it again to go on).
+
+GRPO and GiGPO learn from a batch once. ArCHer is off-policy: it learns from each batch in three updates, and its KL to the first
+policy keeps it from unlearning what it could. "grpo-replay" is GRPO with both, so that it can be seen what the critic adds.
 
 They begin where `tests.benchmarks.gain` does, with a policy that has learnt from somebody in a hurry (`tests.benchmarks.hasty`) and
 solves a quarter to a third of its tasks. TRL gets its episodes from our rollout engine, sampled from its own model, through
@@ -34,7 +37,14 @@ from agentgym_trajectories.cli import choose_tasks
 from agentgym_trajectories.rollout import Memory, Rollout
 from tests.benchmarks.hasty import BRIEF, STARTS
 
-METHODS = {"grpo": "#2f7d5b", "gigpo": "#b5533c", "archer": "#3b5f8a", "trl": "#777777"}  # with their colours
+METHODS = {
+    "grpo": "#2f7d5b",
+    "gigpo": "#b5533c",
+    "archer": "#3b5f8a",
+    "grpo-replay": "#c79a2b",
+    "trl": "#777777",
+}  # with their colours
+CONTROL = {"grpo-replay": {"method": "grpo", "replay": 3, "kl": 0.3}}  # what ArCHer does with its batches, without its critic
 Curve = list[tuple[int, float]]  # sampled tokens, held-out success
 
 
@@ -59,7 +69,7 @@ TINY = Size(BRIEF, updates=2, tasks=2, samples=2, steps=1, every=1, held=4, max_
 def ours(method: str, env: str, env_args: dict[str, Any], start: Path, out: Path, seed: int, size: Size, output: Output) -> Curve:
     """Train by one of our methods."""
     config = RL(
-        method=method,
+        **CONTROL.get(method, {"method": method}),
         updates=size.updates,
         tasks=size.tasks,
         samples=size.samples,
