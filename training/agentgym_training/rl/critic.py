@@ -213,9 +213,9 @@ class TwinCritic(_Trained):
     Departures: V is learnt on the actions that were played, and the policy too, where the authors' code samples new actions in
     old states. Only a few batches are kept (`RL.replay`), so their actions are nearly the policy's own, and no tokens are sampled
     for the critic. Advantages are the slow copy's, which is less noisy, the mean of both critics, since nothing is maximised over
-    that could be overestimated. A share of what came corrects them (`credit.utterances`), and what all attempts at a task have in
-    common after as many turns is taken off: a critic that errs about a task, or does not see a slip of the pen, lets the policy
-    unlearn how to copy.
+    that could be overestimated. A critic that errs about a task, or does not see a slip of the pen, lets the policy unlearn what
+    it could: so a share of what came corrects them (`credit.utterances`), what all attempts at a task share after as many turns
+    is taken off, and a KL term keeps to the first policy.
 
     Args:
         how: Its numbers.

@@ -51,7 +51,7 @@ def _entropy(lines: Sequence[Line], limits: Limits) -> str:
 
 def _ratio(lines: Sequence[Line], limits: Limits) -> str:
     now = _last(lines, "ratio_max")
-    return f"a ratio of {now:.3g} to the old policy: lower the learning rate, or take fewer --steps" if now > limits.ratio else ""
+    return f"a ratio of {now:.3g} to the old policy: lower --lr, --steps or --replay" if now > limits.ratio else ""
 
 
 def _drift(lines: Sequence[Line], limits: Limits) -> str:

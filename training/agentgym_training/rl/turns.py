@@ -100,10 +100,9 @@ class Turns:
 
         def column(name: str) -> Any:
             ahead = np.cumsum([0, *(shift(name, p) for p in parts[:-1])])
-            values = [getattr(p, name) for p in parts]
-            return np.concatenate(
-                [np.where(v < 0, v, v + n) for v, n in zip(values, ahead, strict=True)]
-            )  # -1 stays: no turn before
+            values = (getattr(p, name) for p in parts)
+            moved = [np.where(v < 0, v, v + n) for v, n in zip(values, ahead, strict=True)]  # a parent of -1 is none anywhere
+            return np.concatenate(moved)
 
         return Turns(**{name: column(name) for name in Turns.__dataclass_fields__})
 
