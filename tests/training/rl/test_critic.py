@@ -94,6 +94,18 @@ def test_archers_critic_goes_on_from_what_it_wrote(batch, nano_dir, tmp_path):
     assert np.array_equal(one[0], two[0])
 
 
+def test_archers_critic_learns_from_all_that_is_remembered(batch, chains, nano_chat, nano_dir):
+    """Of a batch that it is not asked about it learns the values too."""
+    made, turns = batch
+    critic = make(TwinCritic, Archer(rate=2, steps=50, size=6), nano_dir)
+    now = turns_of(chains[:1])
+    for number in range(3):
+        critic.judge(examples(chains[:1], now, nano_chat), now, number, [batch])
+    q, _ = critic.values(critic.net, made, turns)
+    final = turns.depth == 1
+    assert np.abs(q[:, final] - turns.reward[final]).max() < 0.05
+
+
 def test_what_all_attempts_at_a_task_share_is_no_advantage(batch, nano_dir):
     """A critic that knows nothing: what is left is the outcome, less the mean of the same task's turns that are as deep."""
     made, turns = batch

@@ -25,6 +25,7 @@ from . import credit
 from .batch import Example
 from .config import RL
 from .credit import Floats, Ints
+from .memory import Batch
 from .methods import Archer, Ppo
 from .turns import Turns
 
@@ -35,13 +36,16 @@ CLIP_NORM = 1.0
 class Critic(Protocol):
     """Gives credit, and learns from what it gave it for."""
 
-    def judge(self, examples: Sequence[Example], turns: Turns, number: int) -> tuple[Floats, dict[str, float]]:
+    def judge(
+        self, examples: Sequence[Example], turns: Turns, number: int, batches: Sequence[Batch] = ()
+    ) -> tuple[Floats, dict[str, float]]:
         """The advantage of each trained token, (M,), and what was measured on the way.
 
         Args:
             examples: The sequences of a batch.
             turns: Its turns.
             number: Of the update; all that is drawn follows from it.
+            batches: What there is to learn from for a critic that is off-policy; without any, it is this batch.
         """
 
     def save(self, directory: Path) -> None:
@@ -179,7 +183,9 @@ class ValueCritic(_Trained):
         super().__init__(how, 1, model_dir, config, accelerator)
         self.how = how
 
-    def judge(self, examples: Sequence[Example], turns: Turns, number: int) -> tuple[Floats, dict[str, float]]:
+    def judge(
+        self, examples: Sequence[Example], turns: Turns, number: int, batches: Sequence[Batch] = ()
+    ) -> tuple[Floats, dict[str, float]]:
         """GAE with the values as they are; then learn the targets."""
         how, count = self.how, len(turns.sampled)
         place = Place(np.ones(count) if how.tokens else _marked(turns.offsets, count), slice(0, 1), before=True)
@@ -211,8 +217,8 @@ class TwinCritic(_Trained):
     Q_i(s, a) is drawn to r + gamma V'_i(s') and V_i(s) to Q'_i(s, a); the primed ones are a slow copy of the network (Polyak).
 
     Departures: V is learnt on the actions that were played, and the policy too, where the authors' code samples new actions in
-    old states. Only a few batches are kept (`RL.replay`), so their actions are nearly the policy's own, and no tokens are sampled
-    for the critic. Advantages are the slow copy's, which is less noisy, the mean of both critics, since nothing is maximised over
+    old states. Only the last batches are kept, so their actions are nearly the policy's own, and no tokens are sampled for the
+    critic. Advantages are the slow copy's, which is less noisy, the mean of both critics, since nothing is maximised over
     that could be overestimated. A critic that errs about a task, or does not see a slip of the pen, lets the policy unlearn what
     it could: so a share of what came corrects them (`credit.utterances`), what all attempts at a task share after as many turns
     is taken off, and a KL term keeps to the first policy.
@@ -228,10 +234,12 @@ class TwinCritic(_Trained):
         super().__init__(how, 4, model_dir, config, accelerator)
         self.how, self.slow = how, copy.deepcopy(self.net).requires_grad_(False)
 
-    def judge(self, examples: Sequence[Example], turns: Turns, number: int) -> tuple[Floats, dict[str, float]]:
+    def judge(
+        self, examples: Sequence[Example], turns: Turns, number: int, batches: Sequence[Batch] = ()
+    ) -> tuple[Floats, dict[str, float]]:
         """Learn; then judge."""
-        rng = random.Random(f"{self.config.seed}/{number}/critic")
-        losses = [self._step(examples, turns, rng) for _ in range(self.how.steps)]
+        rng, known = random.Random(f"{self.config.seed}/{number}/critic"), batches or [(examples, turns)]
+        losses = [self._step(*rng.choice(known), rng) for _ in range(self.how.steps)]
         q, v = (found.mean(0) for found in self.values(self.slow, examples, turns))
         found = credit.utterances(turns.reward, q, v, turns.parent, self.how.gamma, self.how.lam)
         alone = np.bincount(turns.level)[turns.level] == 1
@@ -245,7 +253,7 @@ class TwinCritic(_Trained):
         return q[:, turns.offsets + turns.tokens - 1], v[:, turns.offsets]
 
     def _step(self, examples: Sequence[Example], turns: Turns, rng: random.Random) -> float:
-        """Learn from some of the episodes."""
+        """Learn from some episodes of a batch."""
         episodes = sorted({e.episode for e in examples})
         mine = set(rng.sample(episodes, min(self.how.size, len(episodes))))
         chosen = [e for e in examples if e.episode in mine]

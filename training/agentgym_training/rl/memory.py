@@ -1,4 +1,4 @@
-"""The batches that an update learns from: its own, and a few that were played before."""
+"""The batches that a policy and its critic learn from: the newest, and some that were played before."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,17 +24,20 @@ class Memory:
         self.size = size
         self.batches: list[Batch] = []
 
-    def add(self, examples: Sequence[Example], turns: Turns) -> Batch:
-        """Take in a batch. Returns all there are as one, in which the new one's numbers are what they were."""
+    def add(self, examples: Sequence[Example], turns: Turns) -> None:
+        """Take in a batch; the oldest leaves."""
         self.batches = [(examples, turns), *self.batches][: self.size]
-        made, token, episode = list[Example](), 0, 0
-        for sequences, its in self.batches:
-            made += [replace(e, token=e.token + token, episode=e.episode + episode) for e in sequences]
-            token, episode = token + len(its.sampled), episode + int(its.episode.max()) + 1
-        return made, Turns.joined([t for _, t in self.batches])
+
+    def newest(self, count: int) -> Batch:
+        """The last `count` as one, in which the newest one's numbers are what they were."""
+        chosen, made, token, episode = self.batches[:count], list[Example](), 0, 0
+        for examples, turns in chosen:
+            made += [replace(e, token=e.token + token, episode=e.episode + episode) for e in examples]
+            token, episode = token + len(turns.sampled), episode + int(turns.episode.max()) + 1
+        return made, Turns.joined([turns for _, turns in chosen])
 
     def save(self, directory: Path) -> None:
-        """Write those that will be learnt from again."""
+        """Write those that will be needed again."""
         if self.size > 1:
             torch.save(self.batches[: self.size - 1], directory / FILE)
 

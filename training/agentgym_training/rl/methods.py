@@ -49,6 +49,7 @@ class Archer:
         rate: Its learning rate, in units of the policy's: what is learnt from nothing has further to go.
         steps: In each update.
         size: Episodes in a step.
+        buffer: Batches that it learns from.
     """
 
     gamma: float = 1.0
@@ -57,6 +58,7 @@ class Archer:
     rate: float = 20.0
     steps: int = 30
     size: int = 16
+    buffer: int = 16
 
 
 @dataclass(frozen=True)

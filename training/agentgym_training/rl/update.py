@@ -29,6 +29,7 @@ from .config import RL
 from .credit import Floats
 from .critic import open_critic
 from .memory import Memory
+from .methods import Archer
 from .objective import Objective, divergence, importance, policy_loss, ratios, shares
 from .reference import soup
 from .turns import Turns
@@ -92,7 +93,8 @@ class Learner:
         if (start / OPTIMIZER).exists():
             self.optimizer.load_state_dict(torch.load(start / OPTIMIZER, map_location=self.accelerator.device))
 
-        self.critic, self.memory = open_critic(model_dir, config, self.accelerator), Memory(config.batches)
+        self.critic = open_critic(model_dir, config, self.accelerator)
+        self.memory = Memory(max(config.batches, config.by.critic.buffer if isinstance(config.by.critic, Archer) else 1))
         if start != model_dir:
             self.memory.load(start)
             if self.critic is not None:
@@ -109,7 +111,8 @@ class Learner:
         Returns:
             What `credit` and `update` measured; then of the batch's tokens the advantages and the policy's logprobs, (M,) each.
         """
-        all_examples, all_turns = self.memory.add(examples, turns)
+        self.memory.add(examples, turns)
+        all_examples, all_turns = self.memory.newest(self.config.batches)
         advantages, judged = self.credit(all_examples, all_turns, number)
         measured, new = self.update(all_examples, advantages, all_turns.sampled, number)
         mine = slice(len(turns.sampled))
@@ -118,7 +121,7 @@ class Learner:
     def credit(self, examples: Sequence[Example], turns: Turns, number: int) -> tuple[Floats, dict[str, float]]:
         """The advantage of each trained token, (M,), and what a critic measured on the way."""
         if self.critic is not None:
-            return self.critic.judge(examples, turns, number)
+            return self.critic.judge(examples, turns, number, self.memory.batches)
         assert self.config.by.credit is not None
         return turns.per_token(self.config.by.credit(turns)), {}
 
@@ -154,7 +157,7 @@ class Learner:
     @property
     def steps(self) -> int:
         """Of the optimizer in an update."""
-        return self.config.steps * max(len(self.memory.batches), 1)
+        return self.config.steps * max(min(len(self.memory.batches), self.config.batches), 1)
 
     def _parts(self, examples: Sequence[Example], number: int) -> Iterable[list[Example]]:
         """The sequences of each step of the optimizer; those of an episode stay together."""
