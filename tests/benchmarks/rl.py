@@ -33,18 +33,20 @@ from agentgym.sampling.transformers import TransformersSampler, load
 from agentgym_training.files import write_json
 from agentgym_training.rl.config import RL
 from agentgym_training.rl.loop import CONCURRENCY, Loop, held_out
+from agentgym_training.rl.methods import find_method
 from agentgym_trajectories.cli import choose_tasks
 from agentgym_trajectories.rollout import Memory, Rollout
 from tests.benchmarks.hasty import BRIEF, STARTS
 
-METHODS = {
+METHODS = {  # with their colours
     "grpo": "#2f7d5b",
     "gigpo": "#b5533c",
     "archer": "#3b5f8a",
     "grpo-replay": "#c79a2b",
     "trl": "#777777",
-}  # with their colours
-CONTROL = {"grpo-replay": {"method": "grpo", "replay": 3, "kl": 0.3}}  # what ArCHer does with its batches, without its critic
+}
+ARCHER = find_method("archer")
+CONTROL: dict[str, dict[str, Any]] = {"grpo-replay": {"method": "grpo", "replay": ARCHER.replay, "kl": ARCHER.objective.kl}}
 Curve = list[tuple[int, float]]  # sampled tokens, held-out success
 
 

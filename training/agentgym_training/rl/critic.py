@@ -23,9 +23,9 @@ from agentgym_training.packing import Micro, packed, share
 
 from . import credit
 from .batch import Example
+from .buffer import Experience
 from .config import RL
 from .credit import Floats, Ints
-from .memory import Batch
 from .methods import Archer, Ppo
 from .turns import Turns
 
@@ -37,7 +37,7 @@ class Critic(Protocol):
     """Gives credit, and learns from what it gave it for."""
 
     def judge(
-        self, examples: Sequence[Example], turns: Turns, number: int, batches: Sequence[Batch] = ()
+        self, examples: Sequence[Example], turns: Turns, number: int, batches: Sequence[Experience] = ()
     ) -> tuple[Floats, dict[str, float]]:
         """The advantage of each trained token, (M,), and what was measured on the way.
 
@@ -184,7 +184,7 @@ class ValueCritic(_Trained):
         self.how = how
 
     def judge(
-        self, examples: Sequence[Example], turns: Turns, number: int, batches: Sequence[Batch] = ()
+        self, examples: Sequence[Example], turns: Turns, number: int, batches: Sequence[Experience] = ()
     ) -> tuple[Floats, dict[str, float]]:
         """GAE with the values as they are; then learn the targets."""
         how, count = self.how, len(turns.sampled)
@@ -235,7 +235,7 @@ class TwinCritic(_Trained):
         self.how, self.slow = how, copy.deepcopy(self.net).requires_grad_(False)
 
     def judge(
-        self, examples: Sequence[Example], turns: Turns, number: int, batches: Sequence[Batch] = ()
+        self, examples: Sequence[Example], turns: Turns, number: int, batches: Sequence[Experience] = ()
     ) -> tuple[Floats, dict[str, float]]:
         """Learn; then judge."""
         rng, known = random.Random(f"{self.config.seed}/{number}/critic"), batches or [(examples, turns)]

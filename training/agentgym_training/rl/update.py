@@ -25,10 +25,10 @@ from agentgym_training.files import at_once
 from agentgym_training.packing import Micro, Scored, logps_of, packed, share
 
 from .batch import Example, logps_and_entropy
+from .buffer import ReplayBuffer
 from .config import RL
 from .credit import Floats
 from .critic import open_critic
-from .memory import Memory
 from .methods import Archer
 from .objective import Objective, divergence, importance, policy_loss, ratios, shares
 from .reference import soup
@@ -94,9 +94,9 @@ class Learner:
             self.optimizer.load_state_dict(torch.load(start / OPTIMIZER, map_location=self.accelerator.device))
 
         self.critic = open_critic(model_dir, config, self.accelerator)
-        self.memory = Memory(max(config.batches, config.by.critic.buffer if isinstance(config.by.critic, Archer) else 1))
+        self.buffer = ReplayBuffer(max(config.batches, config.by.critic.buffer if isinstance(config.by.critic, Archer) else 1))
         if start != model_dir:
-            self.memory.load(start)
+            self.buffer.load(start)
             if self.critic is not None:
                 self.critic.load(start)
 
@@ -111,24 +111,25 @@ class Learner:
         Returns:
             What `credit` and `update` measured; then of the batch's tokens the advantages and the policy's logprobs, (M,) each.
         """
-        self.memory.add(examples, turns)
-        all_examples, all_turns = self.memory.newest(self.config.batches)
+        self.buffer.add(examples, turns)
+        all_examples, all_turns = self.buffer.newest(self.config.batches)
         advantages, judged = self.credit(all_examples, all_turns, number)
-        measured, new = self.update(all_examples, advantages, all_turns.sampled, number)
+        steps = self.config.steps * min(len(self.buffer.batches), self.config.batches)
+        measured, new = self.update(all_examples, advantages, all_turns.sampled, number, steps)
         mine = slice(len(turns.sampled))
         return judged | measured, advantages[mine], new[mine]
 
     def credit(self, examples: Sequence[Example], turns: Turns, number: int) -> tuple[Floats, dict[str, float]]:
         """The advantage of each trained token, (M,), and what a critic measured on the way."""
         if self.critic is not None:
-            return self.critic.judge(examples, turns, number, self.memory.batches)
+            return self.critic.judge(examples, turns, number, self.buffer.batches)
         assert self.config.by.credit is not None
         return turns.per_token(self.config.by.credit(turns)), {}
 
     # ---- learning ------------------------------------------------------------------------------------------------------
 
     def update(
-        self, examples: Sequence[Example], advantages: Floats, sampled: Floats, number: int
+        self, examples: Sequence[Example], advantages: Floats, sampled: Floats, number: int, steps: int | None = None
     ) -> tuple[dict[str, float], Floats]:
         """Improve the policy by sequences whose advantages are known.
 
@@ -137,6 +138,7 @@ class Learner:
             advantages: (M,).
             sampled: (M,), the logprobs that the tokens were sampled with.
             number: Of the update; the order of the sequences follows from it.
+            steps: Of the optimizer; by default `RL.steps`, as for one batch.
 
         Returns:
             Means over trained tokens, of the policy when it met them: ``entropy``, ``drift`` (difference between sampler
@@ -145,26 +147,22 @@ class Learner:
         """
         device = self.accelerator.device
         streams = {k: torch.from_numpy(v).float().to(device) for k, v in (("advantages", advantages), ("sampled", sampled))}
-        if self.steps > 1:
+        steps = steps or self.config.steps
+        if steps > 1:
             streams["old"] = self._logps(self.model, examples)
         if self.reference is not None:
             streams["reference"] = self._reference_logps(examples)
         measured, new = _Means(), torch.zeros_like(streams["sampled"])
-        for chosen in self._parts(examples, number):
+        for chosen in self._parts(examples, number, steps):
             measured.most("grad_norm", self._step(chosen, streams, measured, new))
         return measured.result(), new.double().cpu().numpy()
 
-    @property
-    def steps(self) -> int:
-        """Of the optimizer in an update."""
-        return self.config.steps * max(min(len(self.memory.batches), self.config.batches), 1)
-
-    def _parts(self, examples: Sequence[Example], number: int) -> Iterable[list[Example]]:
+    def _parts(self, examples: Sequence[Example], number: int, steps: int) -> Iterable[list[Example]]:
         """The sequences of each step of the optimizer; those of an episode stay together."""
         episodes = sorted({e.episode for e in examples})
         random.Random(f"{self.config.seed}/{number}").shuffle(episodes)
-        for part in range(self.steps):
-            mine = set(episodes[part :: self.steps])
+        for part in range(steps):
+            mine = set(episodes[part::steps])
             if mine:
                 yield [e for e in examples if e.episode in mine]
 
@@ -242,7 +240,7 @@ class Learner:
     def save(self, directory: Path) -> None:
         """What is needed beside the policy to go on as if nothing had happened."""
         torch.save(self.optimizer.state_dict(), directory / OPTIMIZER)
-        self.memory.save(directory)
+        self.buffer.save(directory)
         if self.critic is not None:
             self.critic.save(directory)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from agentgym_training.rl.batch import examples
-from agentgym_training.rl.memory import Memory
+from agentgym_training.rl.buffer import ReplayBuffer
 from agentgym_training.rl.methods import METHODS
 from agentgym_training.rl.turns import turns_of
 from agentgym_training.rl.update import Learner
@@ -23,20 +23,20 @@ def batches(chains, trees, nano_chat):
 @pytest.mark.parametrize("method", [n for n, m in METHODS.items() if m.credit and n != "reinforce++"])
 def test_credit_is_that_of_each_batch_alone(batches, method):
     """But for REINFORCE++'s, whose scale is that of all that is learnt from."""
-    memory, give = Memory(3), METHODS[method].credit
+    buffer, give = ReplayBuffer(3), METHODS[method].credit
     for sequences, turns in batches:
-        memory.add(sequences, turns)
-    _, joined = memory.newest(3)
+        buffer.add(sequences, turns)
+    _, joined = buffer.newest(3)
     alone = np.concatenate([give(turns) for _, turns in reversed(batches)])
     assert give(joined) == pytest.approx(alone, abs=1e-12)
     assert joined.returns == pytest.approx(np.concatenate([turns.returns for _, turns in reversed(batches)]))
 
 
 def test_sequences_find_their_own_tokens_and_episodes(batches):
-    memory = Memory(3)
+    buffer = ReplayBuffer(3)
     for sequences, turns in batches:
-        memory.add(sequences, turns)
-        found, joined = memory.newest(3)
+        buffer.add(sequences, turns)
+        found, joined = buffer.newest(3)
         assert [(e.token.tolist(), e.episode) for e in found[: len(sequences)]] == [
             (e.token.tolist(), e.episode) for e in sequences
         ]
@@ -49,12 +49,12 @@ def test_sequences_find_their_own_tokens_and_episodes(batches):
 
 
 def test_the_oldest_leave_and_the_rest_is_written(batches, tmp_path):
-    memory, other = Memory(2), Memory(2)
+    buffer, other = ReplayBuffer(2), ReplayBuffer(2)
     for batch in batches[:2]:
-        memory.add(*batch)
-    memory.save(tmp_path)
+        buffer.add(*batch)
+    buffer.save(tmp_path)
     other.load(tmp_path)
-    for one in (memory, other):
+    for one in (buffer, other):
         one.add(*batches[2])
         made, turns = one.newest(5)
         wanted = [*batches[2][0], *batches[1][0]]

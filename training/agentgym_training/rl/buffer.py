@@ -9,11 +9,11 @@ import torch
 from .batch import Example
 from .turns import Turns
 
-FILE = "memory.pt"
-Batch = tuple[Sequence[Example], Turns]
+FILE = "buffer.pt"
+Experience = tuple[Sequence[Example], Turns]  # of one batch
 
 
-class Memory:
+class ReplayBuffer:
     """The last batches, the newest first.
 
     Args:
@@ -22,13 +22,13 @@ class Memory:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.batches: list[Batch] = []
+        self.batches: list[Experience] = []
 
     def add(self, examples: Sequence[Example], turns: Turns) -> None:
         """Take in a batch; the oldest leaves."""
         self.batches = [(examples, turns), *self.batches][: self.size]
 
-    def newest(self, count: int) -> Batch:
+    def newest(self, count: int) -> Experience:
         """The last `count` as one, in which the newest one's numbers are what they were."""
         chosen, made, token, episode = self.batches[:count], list[Example](), 0, 0
         for examples, turns in chosen:
